@@ -1,0 +1,84 @@
+// The configuration of a run: one table of keys, from which parsing, overrides, help, `canto config
+// show`, the stored configuration, the man page and completion all come. Nothing here touches MPI.
+#ifndef CANTO_LAUNCH_CONFIG_H
+#define CANTO_LAUNCH_CONFIG_H
+
+#include "layers/model.h"
+#include "layers/optimizer.h"
+
+#include <stdio.h>
+
+enum { CANTO_TEXT_MAX = 1024, CANTO_WEIGHTS_MAX = 256 };
+
+typedef struct canto_config {
+    struct {
+        char dir[CANTO_TEXT_MAX];
+        int64_t seed;
+    } run;
+    canto_model_config model; // pattern layers d_model d_mlp heads kv_heads mixers vocab tied
+                              // norm_eps rope_base init_std
+    struct {
+        int dp, cp; // 0: automatic
+        const canto_strategy *softmax;
+        const canto_transport *linear;
+        canto_layout layout;
+        int weights_n, weights[CANTO_WEIGHTS_MAX]; // layout: uneven
+        bool check;                                // compare the two ends of every message
+        double timeout_s;                          // longest wait for a message
+    } parallel;
+    struct {
+        int64_t steps, stop_after; // stop_after: save and leave after this step; 0: off
+        int64_t seq_len, batch, accumulate;
+        int64_t eval_every,
+            eval_tokens; // eval_every 0: only at the end; eval_tokens 0: all held-out text
+        canto_optimizer_config
+            optimizer; // lr min_lr warmup horizon beta1 beta2 eps weight_decay clip
+    } train;
+    struct {
+        char path[CANTO_TEXT_MAX];
+        double held_out;       // last part of the text, kept for evaluation
+        char separator[64];    // a document ends after these bytes; empty: documents are sequences
+        int64_t max_documents; // most documents in one step's stream of a context group
+    } data;
+    struct {
+        int64_t every;
+        int keep_last;
+    } store; // every 0: only at the end
+    struct {
+        int64_t every;
+    } log; // plain line every so many steps
+} canto_config;
+
+typedef enum canto_origin {
+    CANTO_ORIGIN_DEFAULT,
+    CANTO_ORIGIN_FILE,
+    CANTO_ORIGIN_COMMAND_LINE
+} canto_origin;
+
+typedef struct canto_config_source canto_config_source; // value, origin and place of every key
+
+// Reads `path` (NULL: defaults only), then overrides "a.b=c", then resolves and checks what can be
+// checked without knowing the number of ranks. CANTO_ERROR_CONFIG with one sentence:
+// "FILE:LINE:COLUMN: ...", or "command line: ...", with the nearest name for an unknown key.
+canto_status canto_config_read(const char *path, int overrides_n, char *const *overrides,
+                               canto_config *out, canto_config_source **source);
+// The same from text, as stored in a checkpoint; `name` stands in messages.
+canto_status canto_config_parse(const char *name, const char *text, size_t length,
+                                canto_config *out, canto_config_source **source);
+void canto_config_source_destroy(canto_config_source **source);
+
+// YAML of every key, resolved; canto_config_parse reads it back to the same configuration. Caller
+// frees.
+char *canto_config_text(const canto_config *config);
+// Table of key, value, origin; or one JSON object with `json`.
+void canto_config_show(const canto_config *config, const canto_config_source *source, bool json,
+                       FILE *stream);
+// Every key with type, default, range and help; for --help and the man page.
+void canto_config_help(FILE *stream, bool roff);
+
+// First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
+// both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,
+// train.steps upwards.
+canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
+
+#endif

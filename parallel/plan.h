@@ -1,0 +1,84 @@
+// What parallel/ prepares for a model's layers: who holds which tokens, one schedule for each kind
+// of mask, the scan. Layers see this and no ranks.
+//
+// A plan is created for a fixed stream length and division; the documents in the stream may change
+// every step (canto_plan_update).
+#ifndef CANTO_PARALLEL_PLAN_H
+#define CANTO_PARALLEL_PLAN_H
+
+#include "parallel/attend.h"
+#include "parallel/mesh.h"
+#include "parallel/scan.h"
+#include "parallel/strategy.h"
+
+enum { CANTO_PLAN_MASKS_MAX = 8 };
+
+// A run of my tokens inside one document and one of my segments (spans).
+typedef struct canto_piece {
+    int64_t local, tokens; // my tokens [local, local + tokens)
+    int segment;           // which of my spans
+    bool continues;        // the document began before this segment: the incoming state applies
+    bool ends;             // last piece of its segment: its state is the segment's summary
+} canto_piece;
+
+typedef struct canto_plan_desc {
+    const canto_mesh *mesh; // borrowed
+    const canto_kernels *kernels;
+    canto_layout layout;
+    const int *weights; // for CANTO_LAYOUT_UNEVEN, [cp]
+    const canto_strategy *softmax;
+    const canto_transport *linear;
+    int sequences_n;
+    int64_t sequence_length; // the stream is sequences_n sequences of this length
+    int documents_max;
+    int64_t state_count_max; // floats of the largest linear state of the model; 0: none
+} canto_plan_desc;
+
+typedef struct canto_plan_mask {
+    int64_t left, right;
+    canto_mask mask;
+    canto_schedule schedule;
+    canto_compiled *compiled;
+} canto_plan_mask;
+
+typedef struct canto_plan {
+    canto_plan_desc desc;
+    canto_shards shards;
+    int64_t tokens;     // mine
+    int64_t *positions; // [tokens]: global position of each of my tokens
+    int segments;       // my spans
+    int pieces_n;
+    canto_piece *pieces;       // for the current documents
+    canto_documents documents; // current; starts owned by the plan
+    int masks_n;
+    canto_plan_mask masks[CANTO_PLAN_MASKS_MAX];
+    canto_needs needs; // scratch
+    canto_scan *scan;  // NULL with state_count_max 0
+    uint64_t digest;   // of everything ranks must agree on this step: documents, schedules, folds
+    double make_s;     // seconds the last update took
+} canto_plan;
+
+canto_status canto_plan_create(canto_arena *arena, const canto_plan_desc *desc, canto_plan *out);
+// The mask (left, right) of a layer; equal ones share an id. Only during creation.
+canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t left, int64_t right,
+                                 int *id);
+// New documents: masks, schedules, pieces, resets. Pure, local, no allocation. Does nothing if the
+// documents are the same as before.
+canto_status canto_plan_update(canto_plan *plan, const canto_documents *documents);
+
+size_t canto_plan_work_bytes(const canto_plan *plan, int mask, const canto_attention_shape *shape);
+// See canto_attend_forward; collective on the context group.
+canto_status canto_plan_attend_forward(canto_plan *plan, int mask,
+                                       const canto_attention_shape *shape, const float *q,
+                                       const float *kv, float *o, float *lse, void *work);
+canto_status canto_plan_attend_backward(canto_plan *plan, int mask,
+                                        const canto_attention_shape *shape, const float *q,
+                                        const float *kv, const float *o, const float *lse,
+                                        const float *dout, float *delta, float *dq, float *dkv,
+                                        void *work);
+// plan->scan: canto_scan_start / _poll / _finish; states are indexed by segment.
+
+// Progress for whatever is under way on the schedule lane.
+canto_status canto_plan_poll(canto_plan *plan);
+
+#endif

@@ -1,0 +1,91 @@
+// Bump allocation over one anonymous mapping; the measuring variant maps addresses that nobody may
+// touch.
+#define _GNU_SOURCE
+#include "runtime/arena.h"
+
+#include <sys/mman.h>
+
+static size_t align_up(size_t bytes)
+{
+    return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
+}
+
+static void *map(size_t bytes, int protection)
+{
+    void *base = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return base == MAP_FAILED ? NULL : base;
+}
+
+canto_status canto_arena_create_measuring(canto_arena *arena)
+{
+    *arena = (canto_arena){.measuring = true};
+    // Address space may be limited (ulimit -v), so take what there is, down to 1 GiB.
+    for (size_t bytes = (size_t)1 << 42; bytes >= (size_t)1 << 30 && !arena->base; bytes >>= 1) {
+        arena->base = map(bytes, PROT_NONE);
+        arena->capacity = bytes;
+    }
+    if (!arena->base) {
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "measuring arena: cannot reserve 1 GiB of addresses; raise `ulimit -v`");
+    }
+    return CANTO_OK;
+}
+
+canto_status canto_arena_create(canto_arena *arena, size_t capacity)
+{
+    *arena = (canto_arena){.capacity = align_up(capacity)};
+    if (arena->capacity == 0) return CANTO_OK;
+    arena->base = map(arena->capacity, PROT_READ | PROT_WRITE);
+    if (!arena->base) {
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "arena: the system has no %zu bytes; use a smaller model or more ranks",
+                   arena->capacity);
+    }
+    return CANTO_OK;
+}
+
+void canto_arena_destroy(canto_arena *arena)
+{
+    if (arena->base) munmap(arena->base, arena->capacity);
+    *arena = (canto_arena){0};
+}
+
+canto_status canto_arena_take(canto_arena *arena, const char *what, size_t bytes, void **out)
+{
+    size_t need = align_up(bytes);
+    if (need < bytes || need > arena->capacity - arena->used) {
+        CANTO_FAIL(CANTO_ERROR_CAPACITY, "arena: no room for %s (%zu bytes, %zu of %zu used)", what,
+                   bytes, arena->used, arena->capacity);
+    }
+    *out = arena->base + arena->used;
+    arena->used += need;
+    if (arena->used > arena->peak) arena->peak = arena->used;
+    return CANTO_OK;
+}
+
+canto_status canto_arena_array(canto_arena *arena, const char *what, int64_t count,
+                               size_t element_bytes, void **out)
+{
+    size_t bytes;
+    CANTO_CHECK(count >= 0 && !__builtin_mul_overflow((size_t)count, element_bytes, &bytes),
+                "arena: impossible size of %s", what);
+    return canto_arena_take(arena, what, bytes, out);
+}
+
+canto_status canto_arena_tensor(canto_arena *arena, const char *what, canto_dtype dtype, int dims_n,
+                                const int64_t *dims, canto_tensor *out)
+{
+    *out = canto_tensor_view(dtype, NULL, dims_n, dims);
+    return canto_arena_array(arena, what, canto_tensor_count(out), canto_dtype_bytes(dtype),
+                             &out->data);
+}
+
+size_t canto_arena_mark(const canto_arena *arena)
+{
+    return arena->used;
+}
+
+void canto_arena_release(canto_arena *arena, size_t mark)
+{
+    arena->used = mark;
+}

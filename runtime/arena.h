@@ -1,0 +1,44 @@
+// An arena owns one block of memory and hands out aligned pieces of it in order.
+//
+// Sizes are never computed by hand: the code that creates an object runs twice, first on a
+// measuring arena, then on a real one of the size the first run found. A measuring arena hands out
+// addresses of a reserved, inaccessible mapping, so create code that touches its data while
+// measuring faults at once. All functions are local.
+#ifndef CANTO_RUNTIME_ARENA_H
+#define CANTO_RUNTIME_ARENA_H
+
+#include "runtime/status.h"
+#include "runtime/tensor.h"
+
+#include <stdbool.h>
+
+enum { CANTO_ARENA_ALIGN = 64 };
+
+typedef struct canto_arena {
+    char *base; // owned
+    size_t capacity;
+    size_t used;
+    size_t peak; // largest `used` so far: the size a real arena needs
+    bool measuring;
+} canto_arena;
+
+canto_status canto_arena_create_measuring(canto_arena *arena);
+// Memory of a real arena is zero-filled. capacity 0 is legal.
+canto_status canto_arena_create(canto_arena *arena, size_t capacity);
+void canto_arena_destroy(canto_arena *arena); // also of a zeroed arena
+
+// `bytes` may be 0 (the address is then valid but must not be used).
+// CANTO_ERROR_CAPACITY when the arena is full: the message names `what`.
+canto_status canto_arena_take(canto_arena *arena, const char *what, size_t bytes, void **out);
+// The same for `count` floats, int64_t and so on: canto_arena_array(a, "q", n, sizeof *q, (void
+// **)&q).
+canto_status canto_arena_array(canto_arena *arena, const char *what, int64_t count,
+                               size_t element_bytes, void **out);
+canto_status canto_arena_tensor(canto_arena *arena, const char *what, canto_dtype dtype, int dims_n,
+                                const int64_t *dims, canto_tensor *out);
+
+// Everything taken after the mark is given back by the release.
+size_t canto_arena_mark(const canto_arena *arena);
+void canto_arena_release(canto_arena *arena, size_t mark);
+
+#endif

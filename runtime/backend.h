@@ -1,0 +1,182 @@
+// A backend is a const table of kernels for one kind of device. The cpu table is complete and is
+// the meaning of each slot.
+//
+// A kernel sees neither ranks nor weights: it gets rows, positions and shapes. All arrays are fp32,
+// row-major, token first. All functions are local, deterministic for given inputs and thread count,
+// and allocate nothing.
+// "+=" marks the outputs that accumulate; all others are overwritten. Arrays never overlap unless
+// it is said.
+#ifndef CANTO_RUNTIME_BACKEND_H
+#define CANTO_RUNTIME_BACKEND_H
+
+#include "runtime/band.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CANTO_HEAD_DIM_MAX = 256 }; // largest key_dim and value_dim of a head
+
+// Softmax attention. Query head h reads key head h / (heads / key_heads) and value head h / (heads
+// / value_heads). Keys and values of one token lie side by side in one row: [key_heads * key_dim |
+// value_heads * value_dim].
+typedef struct canto_attention_shape {
+    int heads, key_heads, value_heads;
+    int key_dim, value_dim;
+    float scale; // of the scores, usually 1 / sqrt(key_dim)
+} canto_attention_shape;
+
+static inline int64_t canto_attention_kv_width(const canto_attention_shape *shape)
+{
+    return (int64_t)shape->key_heads * shape->key_dim +
+           (int64_t)shape->value_heads * shape->value_dim;
+}
+
+// Linear attention with a constant decay per key/value head (log_decay NULL: none):
+//     S_t = exp(log_decay[g]) S_{t-1} + k_t x_t',   y_t = S_t' q_t,   g = h / (heads / kv_heads),
+// x_t = v_t, with a constant 1 appended when `ones` is set (the normaliser column). The state of a
+// head is [key_dim, value_dim + ones].
+typedef struct canto_linear_shape {
+    int heads, kv_heads;
+    int key_dim, value_dim;
+    bool ones;
+    const float *log_decay; // borrowed, [kv_heads], each <= 0, or NULL
+} canto_linear_shape;
+
+static inline int canto_linear_columns(const canto_linear_shape *shape)
+{
+    return shape->value_dim + (shape->ones ? 1 : 0);
+}
+
+static inline int64_t canto_linear_kv_width(const canto_linear_shape *shape)
+{
+    return (int64_t)shape->kv_heads * (shape->key_dim + shape->value_dim);
+}
+
+static inline int64_t canto_linear_state_count(const canto_linear_shape *shape)
+{
+    return (int64_t)shape->kv_heads * shape->key_dim * canto_linear_columns(shape);
+}
+
+typedef enum canto_feature {
+    CANTO_FEATURE_IDENTITY,
+    CANTO_FEATURE_ELU1,
+    CANTO_FEATURE_SILU
+} canto_feature;
+
+typedef struct canto_adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    float grad_scale;               // gradients are multiplied by this first (clipping)
+    float correction1, correction2; // 1 - beta^t
+} canto_adamw;
+
+typedef struct canto_kernels {
+    const char *name; // "cpu"
+
+    // c [m,n] = alpha op(a) op(b) + beta c; op(a) is [m,k], op(b) is [k,n]; ld* = distance of rows
+    // in memory.
+    void (*gemm)(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                 int64_t ldc);
+
+    // --- softmax attention over one banded rectangle ---
+    // Row 0 of q, o, lse, dout, delta, dq is position tile->q0; row 0 of kv and dkv is position
+    // tile->k0. q, dq [T, heads, key_dim]; kv, dkv [S, kv_width]; o, dout [T, heads, value_dim];
+    // lse, delta [T, heads]. forward: (o, lse) merged with the rectangle's partial result. The
+    // empty partial is o = 0, lse = -inf; a row without keys leaves (o, lse) bit-equal.
+    void (*attention_forward)(const canto_attention_shape *shape, const canto_band *tile,
+                              const float *q, const float *kv, float *o, float *lse);
+    // Needs the final lse of each row and delta = rowsum(dout * o). dq +=, dkv +=. Rows with lse =
+    // -inf are skipped.
+    void (*attention_backward)(const canto_attention_shape *shape, const canto_band *tile,
+                               const float *q, const float *kv, const float *dout, const float *lse,
+                               const float *delta, float *dq, float *dkv);
+    // (o, lse) = merge of two partials over disjoint keys; rows*heads entries of value_dim. -inf is
+    // the neutral element.
+    void (*attention_merge)(int64_t entries, int value_dim, const float *o_other,
+                            const float *lse_other, float *o, float *lse);
+    // delta[i] = sum_c dout[i,c] o[i,c]
+    void (*attention_delta)(int64_t entries, int value_dim, const float *dout, const float *o,
+                            float *delta);
+
+    // --- linear attention over a run of tokens of one document; see canto_linear_shape ---
+    // q, dq [T, heads, key_dim]; kv, dkv [T, kv_heads * key_dim | kv_heads * value_dim];
+    // y, dy [T, heads, columns]; states [kv_heads, key_dim, columns].
+    size_t (*linear_work_bytes)(const canto_linear_shape *shape,
+                                int64_t tokens); // for linear_backward
+    // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token.
+    void (*linear_forward)(const canto_linear_shape *shape, int64_t tokens, const float *q,
+                           const float *kv, const float *state_in, float *y, float *state_out);
+    // state_out of a run that starts from zero: what a segment publishes.
+    void (*linear_summary)(const canto_linear_shape *shape, int64_t tokens, const float *kv,
+                           float *state_out);
+    // y_t += exp(t log_decay) q_t' state_in, t = 1 for the first token: what the incoming state
+    // adds to a pass that started from zero.
+    void (*linear_read)(const canto_linear_shape *shape, int64_t tokens, const float *q,
+                        const float *state_in, float *y);
+    // dstate_in of a run whose dstate_out is zero: sum_t exp(t log_decay) q_t dy_t'.
+    void (*linear_backward_summary)(const canto_linear_shape *shape, int64_t tokens, const float *q,
+                                    const float *dy, float *dstate_in);
+    // dq and dkv of the run; state_in and dstate_out may be NULL (zero).
+    void (*linear_backward)(const canto_linear_shape *shape, int64_t tokens, const float *q,
+                            const float *kv, const float *state_in, const float *dy,
+                            const float *dstate_out, float *dq, float *dkv, void *work);
+    // o [T*heads, value_dim] = y[:, :value_dim] / (y[:, value_dim] + eps); y has value_dim + 1
+    // columns.
+    void (*linear_normalise)(int64_t entries, int value_dim, float eps, const float *y, float *o);
+    void (*linear_normalise_backward)(int64_t entries, int value_dim, float eps, const float *y,
+                                      const float *dout, float *dy);
+
+    // --- row-wise ---
+    // y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps) for each of `rows` rows of n; w NULL: 1. y
+    // may be x.
+    void (*norm_forward)(int64_t rows, int64_t n, float eps, const float *x, const float *w,
+                         float *y, float *rstd);
+    // dx += (dw +=, NULL with w NULL)
+    void (*norm_backward)(int64_t rows, int64_t n, const float *x, const float *w,
+                          const float *rstd, const float *dy, float *dx, float *dw);
+    // y = silu(gate) * up, n elements each
+    void (*glu_forward)(int64_t n, const float *gate, const float *up, float *y);
+    void (*glu_backward)(int64_t n, const float *gate, const float *up, const float *dy,
+                         float *dgate, float *dup);
+    // y = feature(x): identity, 1 + elu(x), silu(x); `rows` rows of n columns at distance stride in
+    // both arrays. y may be x.
+    void (*feature_forward)(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
+                            const float *x, float *y);
+    // dx = feature'(x) dy. dx may be dy.
+    void (*feature_backward)(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
+                             const float *x, const float *dy, float *dx);
+    // In place: pairs (x[j], x[j + dim/2]) of each head turned by the row's angle j; direction +1
+    // forward, -1 backward. x: `rows` rows at distance stride, heads * dim used; table [rows,
+    // dim/2, 2] = cos, sin.
+    void (*rope)(int64_t rows, int heads, int dim, int64_t stride, const float *table,
+                 int direction, float *x);
+    // y[t] = table[token[t]], [T, n]
+    void (*embed_forward)(int64_t tokens, int64_t n, const int32_t *token, const float *table,
+                          float *y);
+    void (*embed_backward)(int64_t tokens, int64_t n, const int32_t *token, const float *dy,
+                           float *dtable); // +=
+
+    // --- cross-entropy over vocabulary tiles: logits [rows, n] are columns [first, first + n) of
+    // the vocabulary --- Online: lse[row] (start: -inf) takes in the tile; picked[row] is set when
+    // the target lies in it. target -1: ignored.
+    void (*loss_tile)(int64_t rows, int64_t n, int64_t first, const float *logits,
+                      const int32_t *target, float *lse, float *picked);
+    // In place: logits -> scale * (softmax - onehot(target)); rows with target -1 become 0.
+    void (*loss_tile_backward)(int64_t rows, int64_t n, int64_t first, const int32_t *target,
+                               const float *lse, float scale, float *logits);
+
+    // --- element-wise ---
+    void (*fill)(int64_t n, float value, float *x);
+    void (*add)(int64_t n, const float *x, float *y); // y += x
+    void (*multiply)(int64_t n, const float *x, const float *y,
+                     float *z); // z = x * y; z may be either
+    void (*scale)(int64_t n, float factor, float *x);
+    double (*sum_squares)(int64_t n, const float *x); // accumulated in double
+    void (*adamw)(int64_t n, const canto_adamw *how, const float *grad, float *param, float *first,
+                  float *second);
+} canto_kernels;
+
+extern const canto_kernels canto_kernels_cpu;
+
+#endif

@@ -1,0 +1,21 @@
+# What a builder may choose. Every option has a default that works on one machine.
+option(CANTO_NATIVE "Compile for this machine's processor (OFF for a build that runs elsewhere)" ON)
+option(CANTO_WERROR "Treat warnings as errors" OFF)
+option(CANTO_TESTS "Build the tests" ON)
+option(CANTO_EXAMPLES "Build the examples" ON)
+set(CANTO_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
+
+set(CANTO_C_FLAGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -fno-math-errno -fno-trapping-math)
+# Contraction changes bits between compilers but never between two runs of one build.
+if(CANTO_NATIVE)
+  list(APPEND CANTO_C_FLAGS -march=native)
+endif()
+if(CANTO_WERROR)
+  list(APPEND CANTO_C_FLAGS -Werror)
+endif()
+if(CANTO_SANITIZE)
+  list(APPEND CANTO_C_FLAGS -fsanitize=${CANTO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=${CANTO_SANITIZE})
+endif()
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O3 -g")
+set(CMAKE_C_FLAGS_RELEASE "-O3")

@@ -1,0 +1,33 @@
+# canto_layer(name DEPENDS ... SOURCES ...): one of the layers, as a static library with includes from the root.
+function(canto_layer name)
+  cmake_parse_arguments(arg "" "" "DEPENDS;PRIVATE;SOURCES" ${ARGN})
+  add_library(canto_${name} STATIC ${arg_SOURCES})
+  target_include_directories(canto_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(canto_${name} PRIVATE ${CANTO_C_FLAGS})
+  target_link_libraries(canto_${name} PUBLIC ${arg_DEPENDS} m PRIVATE ${arg_PRIVATE})
+  if(OpenMP_C_FOUND)
+    target_link_libraries(canto_${name} PRIVATE OpenMP::OpenMP_C)
+  endif()
+endfunction()
+
+# canto_unit_test(name SOURCES ... [DEPENDS ...]): a cmocka program that runs on one process, build/tests/unit/NAME.
+function(canto_unit_test name)
+  cmake_parse_arguments(arg "" "" "DEPENDS;SOURCES" ${ARGN})
+  add_executable(unit_${name} ${arg_SOURCES})
+  set_target_properties(unit_${name} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/unit)
+  target_compile_options(unit_${name} PRIVATE ${CANTO_C_FLAGS} -Wno-missing-prototypes)
+  target_link_libraries(unit_${name} PRIVATE canto_testing ${arg_DEPENDS})
+endfunction()
+
+# canto_mpi_test_module(file...): test files that run inside the one MPI test program, build/tests/mpi/all.
+function(canto_mpi_test_module)
+  target_sources(mpi_all PRIVATE ${ARGN})
+endfunction()
+
+# canto_example(name): examples/NAME.c as build/examples/NAME.
+function(canto_example name)
+  add_executable(example_${name} ${name}.c)
+  set_target_properties(example_${name} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
+  target_compile_options(example_${name} PRIVATE ${CANTO_C_FLAGS})
+  target_link_libraries(example_${name} PRIVATE canto_layers)
+endfunction()

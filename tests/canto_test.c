@@ -1,0 +1,50 @@
+#include "tests/canto_test.h"
+
+#include "runtime/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+canto_comm *canto_test_world;
+
+void canto_test_fails(canto_status expected, const char *words, const char *what,
+                      canto_status status)
+{
+    const char *message = canto_error_message();
+    if (status != expected || !strstr(message, words)) {
+        fail_msg("%s: got '%s' (%s), expected '%s' with \"%s\"", what, canto_status_name(status),
+                 message, canto_status_name(expected), words);
+    }
+    canto_error_clear();
+}
+
+double canto_test_error(int64_t n, const float *x, const double *ref)
+{
+    double largest = 0, error = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return INFINITY;
+        largest = fmax(largest, fabs(ref[i]));
+        error = fmax(error, fabs((double)x[i] - ref[i]));
+    }
+    return largest > 0 ? error / largest : error;
+}
+
+void canto_test_close(const char *what, int64_t n, const float *x, const double *ref,
+                      double tolerance)
+{
+    double error = canto_test_error(n, x, ref);
+    if (!(error <= tolerance))
+        fail_msg("%s: error %.3g, tolerance %.3g (%lld numbers)", what, error, tolerance,
+                 (long long)n);
+}
+
+double canto_test_forward_tolerance(int64_t tokens)
+{
+    return fmin(2e-6 * sqrt((double)tokens / 64 + 1), 2e-5);
+}
+
+void canto_test_fill(const char *name, int64_t n, float *x)
+{
+    uint64_t seed = canto_rng_seed(1, name);
+    for (int64_t i = 0; i < n; i++) x[i] = canto_rng_normal(seed, CANTO_RNG_TEST, (uint64_t)i);
+}

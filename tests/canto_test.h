@@ -1,0 +1,56 @@
+// Helpers of all tests: cmocka, comparison of tensors by the tolerance of the design, and the
+// communicator that MPI tests share.
+#ifndef CANTO_TESTS_CANTO_TEST_H
+#define CANTO_TESTS_CANTO_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "runtime/comm.h"
+#include "runtime/status.h"
+
+// Fails the test with the stored sentence unless the call returns CANTO_OK.
+#define CANTO_TEST_OK(call)                                                                        \
+    do {                                                                                           \
+        canto_status canto_test_status = (call);                                                   \
+        if (canto_test_status != CANTO_OK)                                                         \
+            fail_msg("%s: %s: %s", #call, canto_status_name(canto_test_status),                    \
+                     canto_error_message());                                                       \
+    } while (0)
+
+// Expects a failure with this status, and that its sentence contains `words`; clears it.
+#define CANTO_TEST_FAILS(expected, words, call) canto_test_fails((expected), (words), #call, (call))
+void canto_test_fails(canto_status expected, const char *words, const char *what,
+                      canto_status status);
+
+// Largest |x - ref| divided by the largest |ref| (by 1 if all ref are 0); infinite if any x is not
+// finite.
+double canto_test_error(int64_t n, const float *x, const double *ref);
+// Fails the test unless canto_test_error <= tolerance; `what` stands in the message.
+void canto_test_close(const char *what, int64_t n, const float *x, const double *ref,
+                      double tolerance);
+// The design's forward tolerance for N tokens: min(2e-6 sqrt(N/64 + 1), 2e-5).
+double canto_test_forward_tolerance(int64_t tokens);
+#define CANTO_TEST_GRADIENT      1e-4
+#define CANTO_TEST_GATE_GRADIENT 2e-4
+
+// Reproducible test data: standard normal numbers, the same for the same name and index.
+void canto_test_fill(const char *name, int64_t n, float *x);
+
+// The checked world communicator of the MPI test program (headers compared, 20 s limit); NULL in
+// unit tests.
+extern canto_comm *canto_test_world;
+
+// A module of the MPI test program: a list of cmocka tests. Each file in tests/ that needs messages
+// defines one and tests/mpi_all.c lists it.
+typedef struct canto_test_module {
+    const char *name;
+    const struct CMUnitTest *tests;
+    size_t tests_n;
+} canto_test_module;
+
+#endif
