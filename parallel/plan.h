@@ -3,6 +3,9 @@
 //
 // A plan is created for a fixed stream length and division; the documents in the stream may change
 // every step (canto_plan_update).
+//
+// Tables (who holds what) belong to the plan itself and are real even when `arena` is measuring, so
+// that everything made from a plan can be measured; buffers come from the arena.
 #ifndef CANTO_PARALLEL_PLAN_H
 #define CANTO_PARALLEL_PLAN_H
 
@@ -43,6 +46,7 @@ typedef struct canto_plan_mask {
 
 typedef struct canto_plan {
     canto_plan_desc desc;
+    canto_arena tables; // owned: shards and positions
     canto_shards shards;
     int64_t tokens;     // mine
     int64_t *positions; // [tokens]: global position of each of my tokens
@@ -59,6 +63,7 @@ typedef struct canto_plan {
 } canto_plan;
 
 canto_status canto_plan_create(canto_arena *arena, const canto_plan_desc *desc, canto_plan *out);
+void canto_plan_destroy(canto_plan *plan); // gives back the tables; also of a zeroed plan
 // The mask (left, right) of a layer; equal ones share an id. Only during creation.
 canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t left, int64_t right,
                                  int *id);
