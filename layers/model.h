@@ -51,6 +51,7 @@ typedef struct canto_model canto_model;
 canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
                                 canto_plan *plan, const canto_kernels *kernels, bool gradients,
                                 canto_model **out);
+void canto_model_destroy(canto_model **model); // what lies outside the arenas
 canto_params *canto_model_params(canto_model *model);
 
 // tokens [plan->tokens] are mine, in shard order. Collective on the context group. Keeps what the
@@ -70,13 +71,18 @@ void canto_model_zero_grads(canto_model *model);
 
 typedef struct canto_decoder canto_decoder;
 // capacity: tokens that the caches hold; chunk: most tokens fed at once.
-canto_status canto_decoder_create(canto_arena *arena, const canto_model_config *config,
+// Weights in arenas->params, caches and states in arenas->step, scratch in arenas->work. Run it on
+// measuring arenas first, then on real ones.
+canto_status canto_decoder_create(canto_arenas *arenas, const canto_model_config *config,
                                   const canto_kernels *kernels, int64_t capacity, int64_t chunk,
                                   canto_decoder **out);
+void canto_decoder_destroy(canto_decoder **decoder);
 canto_params *canto_decoder_params(canto_decoder *decoder);
-// Appends tokens to the sequence; logits [vocab] of the last one. CANTO_ERROR_CAPACITY when the
-// cache is full.
+// Appends tokens_n >= 1 tokens to the sequence, any number; logits [vocab] of the last one.
+// CANTO_ERROR_CAPACITY when the cache is full; then nothing has changed.
 canto_status canto_decoder_feed(canto_decoder *decoder, int64_t tokens_n, const int32_t *tokens,
                                 float *logits);
+// Forgets the sequence.
+void canto_decoder_reset(canto_decoder *decoder);
 
 #endif

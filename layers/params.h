@@ -18,21 +18,35 @@ typedef struct canto_param {
     float std; // of CANTO_INIT_NORMAL
 } canto_param;
 
-enum { CANTO_PARAMS_MAX = 4096, CANTO_BUCKETS_MAX = 1026 };
-
 typedef struct canto_params {
-    int n;
-    canto_param *list; // [CANTO_PARAMS_MAX], in order of place
+    int n, capacity;
+    canto_param *list; // owned, [capacity], in order of place
     int buckets_n;
-    int64_t *bounds; // [CANTO_BUCKETS_MAX + 1]: bucket b is [bounds[b], bounds[b + 1])
+    int64_t *bounds; // owned, [buckets_n + 1]: bucket b is [bounds[b], bounds[b + 1])
     float *values;   // [count] in the arena
     float *grads;    // [count], or NULL when the model only runs forward
 } canto_params;
+
+// --- making: begin, add every parameter bucket by bucket, then allocate ---
+
+// An empty list, to be cut into `buckets_n` buckets.
+canto_status canto_params_begin(canto_params *params, int buckets_n);
+// Appends a parameter; name, dims, bucket, decays, init and std come from `param`. Buckets must
+// not fall from one call to the next. *id: its index in the list.
+canto_status canto_params_add(canto_params *params, const canto_param *param, int *id);
+// Takes values and, if wanted, gradients from the arena. May measure.
+canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients);
+void canto_params_destroy(canto_params *params); // also of a zeroed one
+
+// --- using ---
 
 // Elements of all parameters.
 int64_t canto_params_count(const canto_params *params);
 // NULL if there is none of that name.
 const canto_param *canto_params_find(const canto_params *params, const char *name);
+// Values and gradients of one parameter.
+float *canto_params_value(const canto_params *params, int id);
+float *canto_params_grad(const canto_params *params, int id);
 // Initial values, a pure function of (seed, name, element).
 void canto_params_init(canto_params *params, uint64_t seed);
 

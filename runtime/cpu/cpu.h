@@ -5,6 +5,9 @@
 
 #include "runtime/backend.h"
 
+// Below this many elements a loop is not worth waking threads for.
+enum { CANTO_CPU_PARALLEL_MIN = 1 << 15 };
+
 // --- attention.c, attention_backward.c, attention_merge.c ---
 
 void canto_cpu_attention_forward(const canto_attention_shape *shape, const canto_band *tile,
@@ -36,6 +39,47 @@ void canto_cpu_linear_normalise(int64_t entries, int value_dim, float eps, const
 void canto_cpu_linear_normalise_backward(int64_t entries, int value_dim, float eps, const float *y,
                                          const float *dout, float *dy);
 
-// --- gemm.c, rows.c, loss.c, elements.c ---
+// --- gemm.c ---
+
+void canto_cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                    int64_t ldc);
+
+// --- rowwise.c ---
+
+void canto_cpu_norm_forward(int64_t rows, int64_t n, float eps, const float *x, const float *w,
+                            float *y, float *rstd);
+void canto_cpu_norm_backward(int64_t rows, int64_t n, const float *x, const float *w,
+                             const float *rstd, const float *dy, float *dx, float *dw);
+void canto_cpu_rope(int64_t rows, int heads, int dim, int64_t stride, const float *table,
+                    int direction, float *x);
+void canto_cpu_embed_forward(int64_t tokens, int64_t n, const int32_t *token, const float *table,
+                             float *y);
+void canto_cpu_embed_backward(int64_t tokens, int64_t n, const int32_t *token, const float *dy,
+                              float *dtable);
+
+// --- loss.c ---
+
+void canto_cpu_loss_tile(int64_t rows, int64_t n, int64_t first, const float *logits,
+                         const int32_t *target, float *lse, float *picked);
+void canto_cpu_loss_tile_backward(int64_t rows, int64_t n, int64_t first, const int32_t *target,
+                                  const float *lse, float scale, float *logits);
+
+// --- elementwise.c ---
+
+void canto_cpu_glu_forward(int64_t n, const float *gate, const float *up, float *y);
+void canto_cpu_glu_backward(int64_t n, const float *gate, const float *up, const float *dy,
+                            float *dgate, float *dup);
+void canto_cpu_feature_forward(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
+                               const float *x, float *y);
+void canto_cpu_feature_backward(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
+                                const float *x, const float *dy, float *dx);
+void canto_cpu_fill(int64_t n, float value, float *x);
+void canto_cpu_add(int64_t n, const float *x, float *y);
+void canto_cpu_multiply(int64_t n, const float *x, const float *y, float *z);
+void canto_cpu_scale(int64_t n, float factor, float *x);
+double canto_cpu_sum_squares(int64_t n, const float *x);
+void canto_cpu_adamw(int64_t n, const canto_adamw *how, const float *grad, float *param,
+                     float *first, float *second);
 
 #endif
