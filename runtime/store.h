@@ -19,8 +19,6 @@
 #include "runtime/status.h"
 #include "runtime/tensor.h"
 
-#include <stdio.h>
-
 typedef struct canto_store_writer canto_store_writer;
 typedef struct canto_store_reader canto_store_reader;
 
@@ -81,20 +79,5 @@ canto_status canto_store_list(const char *dir, int capacity, canto_store_entry *
 // Full check of one step: manifest, every file, every dataset, every attribute that the format
 // allows. Sentence on failure.
 canto_status canto_store_verify(const char *dir, int64_t step);
-
-// --- the run directory's lock ---
-
-// One job at a time works in a run directory: DIR/lock holds host, pid, start time of the process
-// and of the job.
-typedef struct canto_lock {
-    char path[4096];
-    bool held;
-} canto_lock;
-
-// Local (rank 0). A live owner, or one on another host, is CANTO_ERROR_LOCKED and named. The lock
-// of a process that is dead on this host is taken over, and one sentence is written to `takeover`
-// (else it becomes "").
-canto_status canto_lock_acquire(const char *dir, canto_lock *out, char takeover[CANTO_MESSAGE_MAX]);
-void canto_lock_release(canto_lock *lock); // also of a zeroed lock
 
 #endif
