@@ -24,7 +24,9 @@ enum { CANTO_REQUEST_NONE = 0 };
 
 enum { CANTO_GATHER_SMALL_MAX = 1024 }; // bytes of one rank's record in canto_comm_gather_small
 
-// What a communicator has done since it was made.
+// What a communicator has done since it was made. Messages are those of canto_comm_send and
+// canto_comm_recv, counted when they are started; what a collective or a check sends is not
+// counted.
 typedef struct canto_comm_counts {
     int64_t messages_sent;
     int64_t bytes_sent; // payload
@@ -45,6 +47,7 @@ typedef struct canto_comm_ops {
     canto_status (*gather_small)(canto_comm *comm, size_t bytes, const void *mine, void *all);
     canto_status (*split)(canto_comm *comm, const char *lane, int color, canto_comm **out);
     void (*destroy)(canto_comm *comm);
+    void (*abort)(canto_comm *comm, int code);
 } canto_comm_ops;
 
 // Implementations embed this as their first member.
@@ -53,11 +56,13 @@ struct canto_comm {
     const char *lane; // borrowed, a literal: "world", "schedule", "gradients", "control"
     int rank;
     int size;
-    canto_comm_counts counts; // kept by the wrappers below, for every implementation
+    // Kept by the functions below, for every implementation:
+    canto_comm_counts counts;
+    canto_status failed; // the first error: from then on the communicator may only be destroyed
+    void *scratch;       // owned, one CANTO_GATHER_SMALL_MAX record a rank
 };
 
-// --- opening and closing
-// -----------------------------------------------------------------------------------
+// --- opening and closing ---
 
 // One rank, no messages. Sending to oneself is an error.
 canto_status canto_comm_self_open(canto_comm **out);
@@ -67,6 +72,11 @@ canto_status canto_comm_self_open(canto_comm **out);
 // started it.
 canto_status canto_comm_mpi_open(canto_comm **out);
 void canto_comm_mpi_finalize(void);
+
+// MPI counts are ints, so a longer message travels as several of at most `bytes` (INT_MAX, unless
+// set here before the first message, to the same value on every rank; for tests). comm: from
+// canto_comm_mpi_open.
+void canto_comm_mpi_limit(canto_comm *comm, size_t bytes);
 
 typedef struct canto_comm_checks {
     bool headers;     // compare operation, dtype and bytes at both ends of every message, and every
@@ -83,11 +93,10 @@ canto_status canto_comm_checked_open(canto_comm *inner, canto_comm_checks checks
 // Collective on comm after success; local after an error. Sets *comm to NULL.
 void canto_comm_destroy(canto_comm **comm);
 
-// Ends the whole job with `code` (MPI_Abort); for launch/ only.
+// Ends the whole job with `code` (MPI_Abort, or exit without MPI); for launch/ only.
 void canto_comm_abort(canto_comm *comm, int code);
 
-// --- messages
-// ----------------------------------------------------------------------------------------------
+// --- messages ---
 
 // Start a message. The tensor's memory must stay untouched until the request is done. Local.
 // Empty messages (0 bytes) are errors: both ends can see that there is nothing to send.
@@ -106,8 +115,7 @@ canto_status canto_comm_poll(canto_comm *comm, canto_request *request, bool *don
 canto_status canto_comm_group_begin(canto_comm *comm);
 canto_status canto_comm_group_end(canto_comm *comm);
 
-// --- small collectives, all collective on comm
-// -----------------------------------------------------------------
+// --- small collectives, all collective on comm ---
 
 canto_status canto_comm_bcast(canto_comm *comm, int root, canto_tensor data);
 

@@ -1,15 +1,25 @@
 // Runs every module that needs messages, on however many ranks it was started with. Rank 0 reports;
-// the other ranks are silent unless something fails there.
+// the other ranks are silent unless something fails there. A failure on any rank ends the whole job
+// at once, with exit code 1.
 //
 //     mpirun -n 3 build/tests/mpi/all [MODULE...]
+#define _GNU_SOURCE
 #include "tests/canto_test.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-static const canto_test_module *const modules[] = {
-    NULL,
-};
+enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm ends the process
+
+#define MODULES(X)                                                                                 \
+    X(test_comm)                                                                                   \
+    // one line each, sorted
+
+#define DECLARE(name) extern const canto_test_module name;
+#define ADDRESS(name) &name,
+MODULES(DECLARE)
+static const canto_test_module *const modules[] = {MODULES(ADDRESS) NULL};
 
 static bool chosen(const char *name, int argc, char **argv)
 {
@@ -29,21 +39,58 @@ static int open_world(void)
     return status == CANTO_OK ? 0 : 1;
 }
 
+// Rank 0 prints cmocka's lines, all on standard output so that they stay in order. The other ranks
+// keep theirs in a file, to be shown if they fail; their standard error stays free for accidents.
+static bool arrange_output(FILE **kept)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    *kept = NULL;
+    if (canto_test_world->rank == 0) return dup2(STDOUT_FILENO, STDERR_FILENO) >= 0;
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    *kept = tmpfile();
+    return *kept && dup2(fileno(*kept), STDOUT_FILENO) >= 0;
+}
+
+static void show(FILE *kept)
+{
+    if (!kept) return;
+    rewind(kept);
+    for (char line[1024]; fgets(line, sizeof line, kept);) {
+        fprintf(stderr, "rank %d: %s", canto_test_world->rank, line);
+    }
+}
+
+// All ranks enter a module together, so that a late one is not taken for a missing one.
+static int run(const canto_test_module *module)
+{
+    canto_error_clear();
+    double ready = 1;
+    alarm(MODULE_LIMIT_S);
+    if (canto_comm_sum_small(canto_test_world, 1, &ready) != CANTO_OK) {
+        fprintf(stderr, "before %s: %s\n", module->name, canto_error_message());
+        return 1;
+    }
+    int failed = _cmocka_run_group_tests(module->name, module->tests, module->tests_n, NULL, NULL);
+    alarm(0);
+    fflush(stdout);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     if (open_world() != 0) return 1;
     canto_error_set_rank(canto_test_world->rank, canto_test_world->size);
-    int failed = 0;
-    if (canto_test_world->rank != 0 && !freopen("/dev/null", "w", stdout)) return 1;
+    FILE *kept;
+    if (!arrange_output(&kept)) canto_comm_abort(canto_test_world, 1);
     for (int i = 0; modules[i]; i++) {
         if (!chosen(modules[i]->name, argc, argv)) continue;
-        failed += _cmocka_run_group_tests(modules[i]->name, modules[i]->tests, modules[i]->tests_n,
-                                          NULL, NULL);
-        canto_error_clear();
+        if (run(modules[i]) == 0) continue;
         // A failed test may have left messages behind, so nothing after it can be trusted.
-        if (failed) canto_comm_abort(canto_test_world, 1);
+        show(kept);
+        canto_comm_abort(canto_test_world, 1);
     }
     canto_comm_destroy(&canto_test_world);
     canto_comm_mpi_finalize();
-    return failed != 0;
+    if (kept) fclose(kept);
+    return 0;
 }
