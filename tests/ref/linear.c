@@ -1,0 +1,210 @@
+// Linear attention and its adjoint as written in the header: one token after the other, in double.
+// Slow on purpose. Keeps the state of every token for the backward pass.
+#include "tests/ref/linear.h"
+
+#include "tests/canto_test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// One key/value head of the problem.
+typedef struct problem {
+    const canto_linear_shape *shape;
+    int64_t tokens;
+    canto_ref_documents documents;
+    const double *q, *kv;
+    int head; // of keys and values
+} problem;
+
+static int columns(const problem *it)
+{
+    return canto_linear_columns(it->shape);
+}
+
+static int64_t state_size(const problem *it)
+{
+    return (int64_t)it->shape->key_dim * columns(it);
+}
+
+// What the state before token t is multiplied by.
+static double keep(const problem *it, int64_t t)
+{
+    for (int d = 0; d < it->documents.starts_n; d++) {
+        if (it->documents.starts[d] == t) return 0;
+    }
+    return it->shape->log_decay ? exp((double)it->shape->log_decay[it->head]) : 1;
+}
+
+static int64_t key_at(const problem *it, int64_t t)
+{
+    return t * canto_linear_kv_width(it->shape) + (int64_t)it->head * it->shape->key_dim;
+}
+
+static int64_t value_at(const problem *it, int64_t t)
+{
+    return t * canto_linear_kv_width(it->shape) +
+           (int64_t)it->shape->kv_heads * it->shape->key_dim +
+           (int64_t)it->head * it->shape->value_dim;
+}
+
+// Column c of x_t.
+static double x_of(const problem *it, int64_t t, int c)
+{
+    return c < it->shape->value_dim ? it->kv[value_at(it, t) + c] : 1;
+}
+
+static int first_query_head(const problem *it)
+{
+    return it->head * (it->shape->heads / it->shape->kv_heads);
+}
+
+static int last_query_head(const problem *it)
+{
+    return (it->head + 1) * (it->shape->heads / it->shape->kv_heads) - 1;
+}
+
+static double *numbers(int64_t n)
+{
+    double *x = calloc((size_t)(n + 1), sizeof *x);
+    if (!x) fail_msg("no memory for %lld numbers", (long long)n);
+    return x;
+}
+
+// states [tokens + 1, key_dim, columns] of this head: states[t] is before token t.
+static double *all_states(const problem *it, const double *state_in)
+{
+    int64_t size = state_size(it);
+    double *states = numbers((it->tokens + 1) * size);
+    if (state_in) memcpy(states, state_in + it->head * size, (size_t)size * sizeof *states);
+    for (int64_t t = 0; t < it->tokens; t++) {
+        const double *before = states + t * size;
+        double *after = states + (t + 1) * size;
+        double kept = keep(it, t);
+        for (int r = 0; r < it->shape->key_dim; r++) {
+            for (int c = 0; c < columns(it); c++) {
+                int64_t at = (int64_t)r * columns(it) + c;
+                // A state that is not kept is not multiplied: 0 times infinity has no meaning.
+                after[at] = it->kv[key_at(it, t) + r] * x_of(it, t, c);
+                if (kept != 0) after[at] += kept * before[at];
+            }
+        }
+    }
+    return states;
+}
+
+// y [columns] = state' q
+static void read_state(const problem *it, const double *state, const double *q, double *y)
+{
+    for (int c = 0; c < columns(it); c++) {
+        y[c] = 0;
+        for (int r = 0; r < it->shape->key_dim; r++) y[c] += state[r * columns(it) + c] * q[r];
+    }
+}
+
+void canto_ref_linear_forward(const canto_linear_shape *shape, int64_t tokens,
+                              canto_ref_documents documents, const double *q, const double *kv,
+                              const double *state_in, double *y, double *state_out)
+{
+    for (int g = 0; g < shape->kv_heads; g++) {
+        const problem it = {shape, tokens, documents, q, kv, g};
+        int64_t size = state_size(&it);
+        double *states = all_states(&it, state_in);
+        for (int64_t t = 0; t < tokens; t++) {
+            for (int h = first_query_head(&it); h <= last_query_head(&it); h++) {
+                int64_t row = t * shape->heads + h;
+                read_state(&it, states + (t + 1) * size, q + row * shape->key_dim,
+                           y + row * columns(&it));
+            }
+        }
+        if (state_out)
+            memcpy(state_out + g * size, states + tokens * size, (size_t)size * sizeof *states);
+        free(states);
+    }
+}
+
+// dq = state dy, and gradient += q dy'
+static void query_backward(const problem *it, const double *state, const double *q,
+                           const double *dy, double *gradient, double *dq)
+{
+    for (int r = 0; r < it->shape->key_dim; r++) {
+        dq[r] = 0;
+        for (int c = 0; c < columns(it); c++) {
+            dq[r] += state[r * columns(it) + c] * dy[c];
+            gradient[r * columns(it) + c] += q[r] * dy[c];
+        }
+    }
+}
+
+// dk = gradient x, dv = gradient' k without the constant column
+static void key_value_backward(const problem *it, int64_t t, const double *gradient, double *dkv)
+{
+    double *dk = dkv + key_at(it, t);
+    double *dv = dkv + value_at(it, t);
+    for (int r = 0; r < it->shape->key_dim; r++) dk[r] = 0;
+    for (int c = 0; c < it->shape->value_dim; c++) dv[c] = 0;
+    for (int r = 0; r < it->shape->key_dim; r++) {
+        for (int c = 0; c < columns(it); c++) {
+            dk[r] += gradient[r * columns(it) + c] * x_of(it, t, c);
+            if (c < it->shape->value_dim)
+                dv[c] += gradient[r * columns(it) + c] * it->kv[key_at(it, t) + r];
+        }
+    }
+}
+
+static void head_backward(const problem *it, const double *state_in, const double *dy,
+                          double *gradient, double *dq, double *dkv)
+{
+    int64_t size = state_size(it);
+    double *states = all_states(it, state_in);
+    for (int64_t t = it->tokens - 1; t >= 0; t--) {
+        for (int h = first_query_head(it); h <= last_query_head(it); h++) {
+            int64_t row = t * it->shape->heads + h;
+            query_backward(it, states + (t + 1) * size, it->q + row * it->shape->key_dim,
+                           dy + row * columns(it), gradient, dq + row * it->shape->key_dim);
+        }
+        key_value_backward(it, t, gradient, dkv);
+        double kept = keep(it, t);
+        for (int64_t i = 0; i < size; i++) gradient[i] = kept == 0 ? 0 : kept * gradient[i];
+    }
+    free(states);
+}
+
+void canto_ref_linear_backward(const canto_linear_shape *shape, int64_t tokens,
+                               canto_ref_documents documents, const double *q, const double *kv,
+                               const double *state_in, const double *dy, const double *dstate_out,
+                               double *dq, double *dkv, double *dstate_in)
+{
+    for (int g = 0; g < shape->kv_heads; g++) {
+        const problem it = {shape, tokens, documents, q, kv, g};
+        int64_t size = state_size(&it);
+        double *gradient = numbers(size);
+        if (dstate_out) memcpy(gradient, dstate_out + g * size, (size_t)size * sizeof *gradient);
+        head_backward(&it, state_in, dy, gradient, dq, dkv);
+        if (dstate_in) memcpy(dstate_in + g * size, gradient, (size_t)size * sizeof *gradient);
+        free(gradient);
+    }
+}
+
+void canto_ref_normalise(int64_t entries, int value_dim, double eps, const double *y, double *o)
+{
+    for (int64_t i = 0; i < entries; i++) {
+        const double *row = y + i * (value_dim + 1);
+        for (int c = 0; c < value_dim; c++) o[i * value_dim + c] = row[c] / (row[value_dim] + eps);
+    }
+}
+
+void canto_ref_normalise_backward(int64_t entries, int value_dim, double eps, const double *y,
+                                  const double *dout, double *dy)
+{
+    for (int64_t i = 0; i < entries; i++) {
+        const double *row = y + i * (value_dim + 1);
+        double *drow = dy + i * (value_dim + 1);
+        double whole = row[value_dim] + eps;
+        drow[value_dim] = 0;
+        for (int c = 0; c < value_dim; c++) {
+            drow[c] = dout[i * value_dim + c] / whole;
+            drow[value_dim] -= dout[i * value_dim + c] * row[c] / (whole * whole);
+        }
+    }
+}
