@@ -17,7 +17,8 @@ typedef struct canto_mask {
     int64_t length;
     int bands_n;
     int capacity;
-    canto_band *bands; // in the arena; sorted by q0
+    canto_band *bands; // in the arena; sorted by q0; none without pairs
+    int64_t *reach;    // in the arena; [bands_n]: largest q1 of the bands up to this one
 } canto_mask;
 
 #define CANTO_UNLIMITED ((int64_t)-1)
@@ -31,12 +32,16 @@ canto_status canto_mask_create(canto_arena *arena, int capacity, canto_mask *out
 canto_status canto_mask_set(canto_mask *mask, const canto_documents *documents, int64_t left,
                             int64_t right);
 
-// Takes any list of rectangles; refuses overlapping ones, by naming two of them.
+// Takes any list of rectangles, shrunk to the rows and columns that hold pairs (empty ones are left
+// out); refuses overlapping ones, by naming two of them. No allocation.
 canto_status canto_mask_set_bands(canto_mask *mask, int64_t length, int bands_n,
                                   const canto_band *bands);
 
 int64_t canto_mask_area(const canto_mask *mask); // number of pairs
 bool canto_mask_allows(const canto_mask *mask, int64_t q, int64_t k);
+// The bands that meet queries [q0, q1) are those from this index on with band->q0 < q1, except that
+// some of them may end before q0: for (i = first; i < bands_n && bands[i].q0 < q1; i++).
+int canto_mask_first(const canto_mask *mask, int64_t q0);
 uint64_t canto_mask_digest(const canto_mask *mask);
 
 // The rectangle clipped to queries [q0, q1) and keys [k0, k1), shrunk to the rows and columns that

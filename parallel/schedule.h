@@ -9,12 +9,12 @@
 // last one home to the owner. Steps are labels, not barriers. Both ends start a message in the step
 // it names, in the order (step, kind, visit): no tags, no cycle of waits.
 //
-//     needs      who needs which keys                     canto_needs_make      from mask and
-//     shards schedule   parts and visits                         canto_schedule_make   one rank's,
-//     or all ranks' verify     every rank at once, without messages     canto_schedule_verify price
-//     messages, bytes, memory, seconds         canto_schedule_price compile    one rank's messages
-//     and buffers          canto_compiled_make run        with a pass canto_attend_forward /
-//     _backward  (parallel/attend.h)
+//     needs      who needs which keys                    canto_needs_make
+//     schedule   parts and visits of one rank or of all  canto_schedule_make
+//     verify     every rank at once, without messages    canto_schedule_verify
+//     price      messages, bytes, memory, seconds        canto_schedule_price
+//     moves      one rank's messages, or everybody's     canto_moves_make      (parallel/moves.h)
+//     run        with a pass                             canto_attend_forward  (parallel/attend.h)
 //
 // All functions here are pure and local.
 #ifndef CANTO_PARALLEL_SCHEDULE_H
@@ -31,37 +31,50 @@ typedef struct canto_part {
 } canto_part;
 
 typedef struct canto_visit {
-    int part, chain;
-    int from, to;   // from: any rank that holds the part
-    int step, need; // both ends start in `step`; usable from `need` > `step`
+    int part, chain; // chains are numbered within their part
+    int from, to;    // from: any rank that holds the part
+    int step, need;  // both ends start in `step`; usable from `need` > `step`
 } canto_visit;
 
+typedef struct canto_run {
+    int64_t begin, end;
+} canto_run;
+
 // Key positions that rank r has queries for: runs[first[r] .. first[r+1]), sorted, disjoint,
-// maximal.
+// maximal. All arrays are in the arena.
 typedef struct canto_needs {
     int size;
     int runs_n, runs_capacity;
-    struct {
-        int64_t begin, end;
-    } * runs;
+    canto_run *runs;
     int *first; // [size + 1]
+    // Where the set of ranks, other than the holder, that need a position changes inside a span:
+    // sorted, unique.
+    int cuts_n;
+    int64_t *cuts; // [2 * runs_capacity]
 } canto_needs;
 
+// Parts are sorted by position and divide [0, length). Visits are sorted by (part, chain, need).
+// The schedule of one rank has all parts, and the visits of which it needs to know: those that
+// bring it a part or take one from it, the visits before and after its own in a chain, and the last
+// visit of each chain whose part it owns (it brings the sum home).
 typedef struct canto_schedule {
     int size;
     int rank; // whose visits are stored; -1: everybody's
     int parts_n, parts_capacity;
     int64_t visits_n, visits_capacity;
     canto_part *parts;
-    canto_visit *visits; // those that touch `rank`, in the order they were generated
+    canto_visit *visits;
     uint64_t digest; // over all parts and all visits of all ranks: equal on every rank if the plans
                      // agree
 } canto_schedule;
 
 typedef struct canto_strategy canto_strategy;
 
-// Bounds for any mask of at most `bands_max` bands on these shards, for one rank or for all (rank
-// -1).
+// Bounds for any mask that canto_mask_set makes of at most `bands_max` documents, for one rank or
+// for all (rank -1); they read the numbers of `shards` only, so a measuring pass may ask. A rank's
+// visits are of the order of the number of spans, unless spans have very different lengths. Masks
+// from canto_mask_set_bands fit as long as at most two bands meet any query; others need a larger
+// bands_max.
 typedef struct canto_schedule_bounds {
     int runs, parts;
     int64_t visits;
@@ -76,7 +89,10 @@ canto_status canto_schedule_create(canto_arena *arena, const canto_shards *shard
 // No allocation; CANTO_ERROR_CAPACITY if the bounds do not hold.
 canto_status canto_needs_make(canto_needs *needs, const canto_mask *mask,
                               const canto_shards *shards);
+// Whether the rank needs some, or all, of the keys [begin, end).
 bool canto_needs_meets(const canto_needs *needs, int rank, int64_t begin, int64_t end);
+bool canto_needs_covers(const canto_needs *needs, int rank, int64_t begin, int64_t end);
+// CANTO_ERROR_UNSUPPORTED if the strategy is not applicable to this number of ranks.
 canto_status canto_schedule_make(canto_schedule *schedule, const canto_strategy *strategy,
                                  const canto_needs *needs, const canto_shards *shards);
 

@@ -18,15 +18,19 @@ typedef enum canto_layout {
     CANTO_LAYOUT_UNEVEN,     // contiguous, in proportion to given weights
 } canto_layout;
 
+// The numbers are valid after creation on a measuring arena too; the arrays must not be read then.
 typedef struct canto_shards {
     int size;       // ranks
     int64_t length; // tokens of all ranks
     int spans_n;
-    canto_span
-        *spans; // owned by the arena: by rank, then by position; a rank's spans are maximal runs
-    int *first; // [size + 1]: spans of rank r are [first[r], first[r+1])
-    int *by_position; // [spans_n]: indices of spans in order of position
-    int *owner;       // [spans_n]: rank of each span
+    int spans_max;              // most spans of one rank
+    int64_t tokens_max;         // most tokens of one rank
+    int64_t span_min, span_max; // tokens of the shortest and the longest span; 0 without tokens
+    // Owned by the arena:
+    canto_span *spans; // by rank, then by position; a rank's spans are maximal runs
+    int *first;        // [size + 1]: spans of rank r are [first[r], first[r+1])
+    int *by_position;  // [spans_n]: indices of spans in order of position
+    int *owner;        // [spans_n]: rank of each span
 } canto_shards;
 
 // Each of the `sequences_n` sequences [bounds[i], bounds[i+1]) of the stream is divided over all
@@ -35,12 +39,22 @@ typedef struct canto_shards {
 canto_status canto_shards_create(canto_arena *arena, canto_layout layout, int size, int sequences_n,
                                  const int64_t *bounds, const int *weights, canto_shards *out);
 
+// What one rank will hold, from the inputs of canto_shards_create alone: sizes for a measuring
+// pass.
+typedef struct canto_share {
+    int64_t tokens;
+    int spans;
+} canto_share;
+canto_share canto_shards_share(canto_layout layout, int size, int sequences_n,
+                               const int64_t *bounds, const int *weights, int rank);
+
 int64_t canto_shards_tokens(const canto_shards *shards, int rank);
 int64_t canto_shards_max_tokens(const canto_shards *shards);
-// The span that holds `position` (index into spans).
+// The span that holds `position` (index into spans); 0 <= position < length.
 int canto_shards_find(const canto_shards *shards, int64_t position);
 uint64_t canto_shards_digest(const canto_shards *shards);
 
+// "contiguous", "zigzag", "uneven".
 canto_status canto_layout_parse(const char *name, canto_layout *out);
 
 #endif

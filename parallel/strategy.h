@@ -5,7 +5,8 @@
 
 #include "parallel/schedule.h"
 
-// Where a generator puts its visits.
+// Where a generator puts its visits: those of one chain together, in order of need; chains in order
+// of their numbers.
 typedef struct canto_emitter canto_emitter;
 void canto_emit_visit(canto_emitter *emitter, canto_visit visit);
 

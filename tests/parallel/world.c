@@ -1,0 +1,78 @@
+#include "tests/canto_test.h"
+
+#include "tests/parallel/world.h"
+
+#include "runtime/rng.h"
+
+int64_t roll(dice *d, int64_t sides)
+{
+    return canto_rng_below(d->seed, CANTO_RNG_TEST, d->n++, sides);
+}
+
+int64_t roll_between(dice *d, int64_t a, int64_t b)
+{
+    return a + roll(d, b - a + 1);
+}
+
+int roll_documents(dice *d, int64_t length, int n_max, int64_t *starts)
+{
+    int n = 0;
+    starts[0] = 0;
+    if (length == 0) return 0;
+    // Half of the documents are short, so that some have a single token.
+    while (n + 1 < n_max && starts[n] + 1 < length) {
+        int64_t longest = roll(d, 2) ? 3 : 1 + 2 * length / n_max;
+        int64_t end = starts[n] + 1 + roll(d, longest);
+        if (end >= length) break;
+        starts[++n] = end;
+    }
+    starts[++n] = length;
+    return n;
+}
+
+static void create(world *w, const world_desc *desc)
+{
+    int64_t whole[2] = {0, desc->length};
+    const int64_t *bounds = desc->sequences_n ? desc->bounds : whole;
+    int sequences_n = desc->sequences_n ? desc->sequences_n : 1;
+    int bands_max = desc->bands_max ? desc->bands_max : 1;
+    CANTO_TEST_OK(canto_shards_create(&w->arena, desc->layout, desc->size, sequences_n, bounds,
+                                      desc->weights, &w->shards));
+    CANTO_TEST_OK(canto_mask_create(&w->arena, bands_max, &w->mask));
+    CANTO_TEST_OK(canto_needs_create(&w->arena, &w->shards, bands_max, &w->needs));
+    CANTO_TEST_OK(
+        canto_schedule_create(&w->arena, &w->shards, bands_max, desc->rank, &w->schedule));
+}
+
+void world_open(world *w, world_desc desc)
+{
+    CANTO_TEST_OK(canto_arena_create_measuring(&w->arena));
+    create(w, &desc);
+    size_t bytes = w->arena.peak;
+    canto_arena_destroy(&w->arena);
+    CANTO_TEST_OK(canto_arena_create(&w->arena, bytes));
+    create(w, &desc);
+}
+
+void world_close(world *w)
+{
+    canto_arena_destroy(&w->arena);
+}
+
+void world_window(world *w, int64_t left, int64_t right)
+{
+    int64_t starts[2] = {0, w->shards.length};
+    world_documents(w, w->shards.length > 0, starts, left, right);
+}
+
+void world_documents(world *w, int n, const int64_t *starts, int64_t left, int64_t right)
+{
+    canto_documents documents = {.n = n, .starts = starts};
+    CANTO_TEST_OK(canto_mask_set(&w->mask, &documents, left, right));
+    CANTO_TEST_OK(canto_needs_make(&w->needs, &w->mask, &w->shards));
+}
+
+void world_schedule(world *w, const canto_strategy *strategy)
+{
+    CANTO_TEST_OK(canto_schedule_make(&w->schedule, strategy, &w->needs, &w->shards));
+}

@@ -1,0 +1,48 @@
+// What tests of schedules share: dice, random documents, and a division with its mask and schedule.
+#ifndef CANTO_TESTS_PARALLEL_WORLD_H
+#define CANTO_TESTS_PARALLEL_WORLD_H
+
+#include "parallel/schedule.h"
+#include "parallel/strategy.h"
+
+enum { WORLD_SEQUENCES_MAX = 4, WORLD_RANKS_MAX = 1024, WORLD_DOCUMENTS_MAX = 512 };
+
+// Reproducible random numbers.
+typedef struct dice {
+    uint64_t seed, n;
+} dice;
+
+int64_t roll(dice *d, int64_t sides);                // [0, sides)
+int64_t roll_between(dice *d, int64_t a, int64_t b); // [a, b]
+
+// The stream cut into 1 .. n_max documents of random lengths, down to 1; starts [n + 1]. Returns n
+// (0 for an empty stream).
+int roll_documents(dice *d, int64_t length, int n_max, int64_t *starts);
+
+typedef struct world_desc {
+    canto_layout layout;
+    int size;
+    int sequences_n; // 0: one sequence of `length`
+    int64_t length;
+    const int64_t *bounds;
+    const int *weights;
+    int bands_max; // 0: 1
+    int rank;      // of the schedule; -1: everybody
+} world_desc;
+
+typedef struct world {
+    canto_arena arena;
+    canto_shards shards;
+    canto_mask mask;
+    canto_needs needs;
+    canto_schedule schedule;
+} world;
+
+void world_open(world *w, world_desc desc); // sized by a measuring pass
+void world_close(world *w);
+// Mask of one document over the whole stream, then needs.
+void world_window(world *w, int64_t left, int64_t right);
+void world_documents(world *w, int n, const int64_t *starts, int64_t left, int64_t right);
+void world_schedule(world *w, const canto_strategy *strategy);
+
+#endif
