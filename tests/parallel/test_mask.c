@@ -88,8 +88,8 @@ static canto_band roll_band(dice *d, int64_t n)
     b.q1 = roll_between(d, b.q0, n);
     b.k0 = roll(d, n);
     b.k1 = roll_between(d, b.k0, n);
-    if (roll(d, 3)) b.lo = roll_between(d, -n, n);
-    if (roll(d, 3)) b.hi = roll_between(d, -n, n);
+    if (roll(d, 2)) b.lo = roll_between(d, -n, n);
+    if (roll(d, 2)) b.hi = roll_between(d, -n, n);
     return b;
 }
 
@@ -146,7 +146,7 @@ static void test_any_bands(void **state)
     open_mask(&f, 4);
     for (int trial = 0; trial < 10000; trial++) {
         int64_t n = 1 + roll(&d, 12);
-        int bands_n = (int)roll(&d, 5), most = 0;
+        int bands_n = 1 + (int)roll(&d, 4), most = 0;
         int counts[12][12] = {{0}};
         canto_band bands[4];
         for (int i = 0; i < bands_n; i++) bands[i] = roll_band(&d, n);
@@ -170,7 +170,7 @@ static void test_any_bands(void **state)
             }
         }
     }
-    assert_true(accepted > 1000 && refused > 1000);
+    assert_in_range(accepted, 1000, 9000); // both verdicts are common
     canto_arena_destroy(&f.arena);
 }
 
