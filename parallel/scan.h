@@ -6,15 +6,17 @@
 // backward pass is the same fold on mirrored numbering: G_s, the gradient of the state that leaves
 // segment s, is the fold of the segments after it with W_s (the gradient of the incoming state from
 // own tokens) in the place of U_s. With a constant decay A_s = exp(log_decay * tokens) is known to
-// everybody and never travels; a document that starts inside a segment makes A_s = 0.
+// everybody and never travels; a document that starts inside a segment makes A_s = 0, and nothing
+// crosses a boundary where a document starts.
 //
-//     transport   messages   bytes                      what it is
-//     lasp1       W - 1      (W-1) states               a chain, each rank after its predecessor
-//     (Sun et al., arXiv 2404.02882) lasp2       W(W-1)     W(W-1) summaries           everybody
-//     gets every summary and folds (Sun et al., arXiv 2502.07563)
+//     lasp1    W-1 messages, (W-1) states           a chain, each rank after its predecessor
+//                                                   (Sun et al., arXiv 2404.02882)
+//     lasp2    W(W-1) messages, W(W-1) summaries    everybody gets every summary and folds
+//                                                   (Sun et al., arXiv 2502.07563)
 //
-// (contiguous layout, one sequence; zigzag doubles both.) Bytes do not depend on the number of
-// tokens.
+// (One sequence, contiguous; zigzag has up to twice the segments.) Bytes do not depend on the
+// number of tokens. A chain is not continued where a document starts at the segment's first token,
+// so that several sequences make independent chains; the all-gather sends every summary always.
 #ifndef CANTO_PARALLEL_SCAN_H
 #define CANTO_PARALLEL_SCAN_H
 
@@ -32,34 +34,54 @@ typedef struct canto_fold_op {
 } canto_fold_op;
 
 typedef struct canto_fold {
-    int segments;
+    int segments, size;
+    int rank; // whose operations are stored; -1: everybody's
     int ops_n, ops_capacity;
     const int *owner;   // borrowed, [segments]
-    canto_fold_op *ops; // sorted by step
+    int *last;          // [size]: last segment of each rank, -1: none
+    canto_fold_op *ops; // sorted by step; the operations of one step happen in this order
 } canto_fold;
 
 typedef struct canto_transport {
     const char *name;
     const char *price; // one line for people
-    int (*ops_bound)(int segments, int size);
-    // Pure: operations of all ranks after which owner[s] holds [0, s) for every s > 0.
-    void (*generate)(canto_fold *fold, int size);
+    // A value that ends where a document starts is not moved. Needed by every transport that moves
+    // anything but the summaries themselves.
+    bool prunes;
+    // Upper bounds of one rank with `mine` of the segments: its operations, and the values that are
+    // neither its own summaries nor its goals.
+    void (*bound)(int segments, int mine, int size, int *ops, int *buffers);
+    // Pure: operations of all ranks after which owner[s] holds [0, s) for every s > 0. No value is
+    // moved to or made on a rank that holds it already.
+    void (*generate)(canto_fold *fold);
 } canto_transport;
 
 extern const canto_transport canto_transport_lasp1, canto_transport_lasp2;
 extern const canto_transport *const canto_transports[]; // ended by NULL
 const canto_transport *canto_transport_find(const char *name);
 
-// Operands present where they are used, intervals adjacent, goals met, messages in an order that
-// ends. No numbers involved.
-canto_status canto_fold_verify(const canto_fold *fold, int size);
+// Room for the operations of a fold whose segments, size, rank and owner are set (owner need not be
+// filled yet). mine: segments of the rank, or with rank -1 the most that any rank has.
+canto_status canto_fold_create(canto_arena *arena, const canto_transport *transport, int mine,
+                               canto_fold *fold);
+canto_status canto_fold_make(canto_fold *fold, const canto_transport *transport);
+// What generators write with. Operations that do not concern fold->rank are left out; a move from a
+// rank to itself is none.
+void canto_fold_move(canto_fold *fold, int step, int from, int to, int a, int b);
+void canto_fold_join(canto_fold *fold, int step, int rank, int a, int m, int b);
+
+// Checks a fold of all ranks: operands present where they are used, intervals adjacent, steps in
+// order, no value moved or made where it is already, goals met. Because both ends keep this order,
+// the messages of an accepted fold meet and end. No numbers involved. CANTO_ERROR_MISMATCH with a
+// sentence that names the operation. Uses memory of its own.
+canto_status canto_fold_verify(const canto_fold *fold);
 
 typedef struct canto_scan canto_scan;
 
 typedef struct canto_scan_desc {
     canto_comm *comm; // borrowed; the lane
     const canto_transport *transport;
-    const canto_shards *shards; // borrowed
+    const canto_shards *shards; // borrowed; real even when the arena is measuring
     int64_t state_count_max;    // floats of the largest state
 } canto_scan_desc;
 
@@ -69,8 +91,7 @@ canto_status canto_scan_create(canto_arena *arena, const canto_scan_desc *desc, 
 canto_status canto_scan_documents(canto_scan *scan, const canto_documents *documents);
 uint64_t canto_scan_digest(const canto_scan *scan); // of fold and resets
 
-// What one run folds. Arrays live until the finish. rows: a state is [heads, rows * columns] for
-// the decay's purposes.
+// What one run folds. Arrays live until the finish.
 typedef struct canto_scan_run {
     int heads;              // states decay per head
     int64_t head_count;     // floats of one head's state
@@ -82,6 +103,8 @@ typedef struct canto_scan_run {
 } canto_scan_run;
 
 // Collective on the lane: start, then poll between pieces of work, then finish. One run at a time.
+// Start posts every receive and does what needs none; poll does what has become possible, one test
+// of a message at most if nothing has, and nothing at all when no run is under way.
 canto_status canto_scan_start(canto_scan *scan, const canto_scan_run *run);
 canto_status canto_scan_poll(canto_scan *scan);
 canto_status canto_scan_finish(canto_scan *scan);

@@ -1,0 +1,47 @@
+// A fold compiled for one rank and one direction: the rank's actions in the order of the fold, each
+// with the places its operands lie in. Inside parallel/ only: scan_program.c makes it, scan.c runs
+// it.
+#ifndef CANTO_PARALLEL_SCAN_PROGRAM_H
+#define CANTO_PARALLEL_SCAN_PROGRAM_H
+
+#include "parallel/scan.h"
+
+typedef enum place_kind { PLACE_SUMMARY, PLACE_STATE, PLACE_BUFFER } place_kind;
+
+// Where a value lies: a segment of the caller's arrays, or a buffer of the scan.
+typedef struct scan_place {
+    place_kind kind;
+    int index;
+} scan_place;
+
+typedef enum action_kind { ACTION_COPY, ACTION_RECEIVE, ACTION_SEND, ACTION_JOIN } action_kind;
+
+typedef struct scan_action {
+    action_kind kind;
+    int peer;
+    int a, m, b;
+    scan_place left, right, out; // send: left; receive: out
+    int left_from, right_from;   // the receive that brings an operand, -1: none
+} scan_action;
+
+// One direction. Segments are numbered along the fold: mirrored in the backward pass.
+typedef struct scan_program {
+    bool mirrored;
+    int segments, mine_n;
+    int *owner;      // [segments]
+    int *mine;       // [segments]: index among my segments, -1: not mine
+    int64_t *tokens; // [segments + 1]: tokens before each segment
+    int *zeros;      // [segments + 1]: zero transitions before each segment
+    bool *cut;       // [segments + 1]: nothing crosses the boundary before the segment
+    int buffers_n;   // that the actions use
+    int actions_n;
+    scan_action *actions;
+    canto_request *requests; // [actions_n]
+} scan_program;
+
+// The shards are real even when the arena is measuring. *buffers: an upper bound of
+// out->buffers_n that is known while measuring.
+canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc, bool mirrored,
+                                 scan_program *out, int *buffers);
+
+#endif
