@@ -7,11 +7,11 @@
 // and zero transitions. Kept: buffers for the values of others (lasp2) or on their way out (lasp1).
 #include "parallel/scan.h"
 
+#include "parallel/digest.h"
 #include "parallel/scan_program.h"
 
 #include <math.h>
 #include <string.h>
-#include <xxhash.h>
 
 struct canto_scan {
     canto_scan_desc desc;
@@ -68,23 +68,19 @@ canto_status canto_scan_documents(canto_scan *scan, const canto_documents *docum
     return CANTO_OK;
 }
 
-static uint64_t mix(uint64_t digest, int64_t field)
-{
-    return XXH3_64bits_withSeed(&field, sizeof field, digest);
-}
-
 uint64_t canto_scan_digest(const canto_scan *scan)
 {
-    const char *name = scan->desc.transport->name;
     const scan_program *forward = &scan->programs[0];
-    uint64_t digest = XXH3_64bits(name, strlen(name));
+    canto_digest digest;
+    canto_digest_init(&digest);
+    for (const char *c = scan->desc.transport->name; *c; c++)
+        canto_digest_add(&digest, 1, (int64_t[]){*c});
     for (int s = 0; s < scan->segments; s++) {
-        digest = mix(digest, forward->owner[s]);
-        digest = mix(digest, forward->tokens[s + 1]);
-        digest = mix(digest, forward->cut[s]);
-        digest = mix(digest, forward->zeros[s + 1]);
+        canto_digest_add(&digest, 4,
+                         (int64_t[]){forward->owner[s], forward->tokens[s + 1], forward->cut[s],
+                                     forward->zeros[s + 1]});
     }
-    return digest;
+    return canto_digest_value(&digest);
 }
 
 // --- running ---

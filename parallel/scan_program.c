@@ -182,8 +182,8 @@ static void number_segments(const canto_scan_desc *desc, scan_program *out)
     }
 }
 
-canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc, bool mirrored,
-                                 scan_program *out, int *buffers)
+canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc,
+                                       bool mirrored, scan_program *out, int *buffers)
 {
     const canto_shards *shards = desc->shards;
     int rank = desc->comm->rank, ops;

@@ -1,0 +1,448 @@
+// The scan with all ranks in one process: a post office delivers messages late and in random order,
+// ranks are polled in random order, and the result is compared with a double loop over segments.
+#include "tests/canto_test.h"
+
+#include "parallel/scan.h"
+#include "runtime/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANKS_MAX = 6, SEGMENTS_MAX = 24, HEADS = 3, HEAD_COUNT = 5, STATE = HEADS * HEAD_COUNT };
+enum { MESSAGES_MAX = 4096, POLLS = 600 };
+
+// --- the post office ---
+
+typedef struct letter {
+    bool send, done;
+    int from, to, order; // the order-th between these two
+    int64_t count;
+    float *data;
+} letter;
+
+typedef struct office {
+    int letters_n, opened; // opened: sends that were started
+    letter letters[MESSAGES_MAX];
+    uint64_t draws, seed;
+} office;
+
+typedef struct fake_comm {
+    canto_comm base;
+    office *office;
+} fake_comm;
+
+static int64_t draw(office *post, int64_t n)
+{
+    return canto_rng_below(post->seed, CANTO_RNG_TEST, post->draws++, n);
+}
+
+static canto_status fake_start(canto_comm *comm, bool send, int peer, canto_tensor data,
+                               canto_request *out)
+{
+    office *post = ((fake_comm *)comm)->office;
+    letter made = {.send = send,
+                   .from = send ? comm->rank : peer,
+                   .to = send ? peer : comm->rank,
+                   .count = canto_tensor_count(&data),
+                   .data = data.data};
+    for (int i = 0; i < post->letters_n; i++) {
+        const letter *old = &post->letters[i];
+        made.order += old->send == send && old->from == made.from && old->to == made.to;
+    }
+    CANTO_CHECK(post->letters_n < MESSAGES_MAX, "post office: full");
+    post->letters[post->letters_n++] = made;
+    post->opened += send;
+    *out = post->letters_n;
+    return CANTO_OK;
+}
+
+static canto_status fake_send(canto_comm *comm, int peer, canto_tensor data, canto_request *out)
+{
+    return fake_start(comm, true, peer, data, out);
+}
+
+static canto_status fake_recv(canto_comm *comm, int peer, canto_tensor data, canto_request *out)
+{
+    return fake_start(comm, false, peer, data, out);
+}
+
+// Data move when a message is completed, as late as can be: a send buffer that is reused too early
+// shows.
+static void deliver(office *post, letter *mine)
+{
+    for (int i = 0; i < post->letters_n && !mine->done; i++) {
+        letter *other = &post->letters[i];
+        if (other->send == mine->send || other->from != mine->from || other->to != mine->to ||
+            other->order != mine->order)
+            continue;
+        letter *from = mine->send ? mine : other, *to = mine->send ? other : mine;
+        assert_int_equal(from->count, to->count);
+        memcpy(to->data, from->data, sizeof(float) * (size_t)from->count);
+        mine->done = other->done = true;
+    }
+}
+
+static canto_status fake_poll(canto_comm *comm, canto_request *request, bool *done)
+{
+    office *post = ((fake_comm *)comm)->office;
+    if (!request) return CANTO_OK;
+    letter *mine = &post->letters[*request - 1];
+    if (draw(post, 3) == 0) deliver(post, mine);
+    *done = mine->done;
+    if (mine->done) *request = CANTO_REQUEST_NONE;
+    return CANTO_OK;
+}
+
+static canto_status fake_wait(canto_comm *comm, canto_request *request)
+{
+    office *post = ((fake_comm *)comm)->office;
+    letter *mine = &post->letters[*request - 1];
+    deliver(post, mine);
+    if (!mine->done) {
+        CANTO_FAIL(CANTO_ERROR_TIMEOUT, "post office: %d to %d would wait for ever", mine->from,
+                   mine->to);
+    }
+    *request = CANTO_REQUEST_NONE;
+    return CANTO_OK;
+}
+
+static const canto_comm_ops fake_ops = {
+    .name = "fake", .send = fake_send, .recv = fake_recv, .wait = fake_wait, .poll = fake_poll};
+
+// --- one case ---
+
+typedef struct setup {
+    const canto_transport *transport;
+    int size, segments;
+    int owner[SEGMENTS_MAX], lengths[SEGMENTS_MAX];
+    int documents_n;
+    int64_t starts[256];
+    const float *log_decay;
+    bool backward;
+} setup;
+
+// Shards by hand, so that any rank may own any segment.
+static void fill_shards(const setup *how, canto_arena *arena, canto_shards *out)
+{
+    int n = how->segments, at = 0;
+    *out = (canto_shards){.size = how->size, .spans_n = n};
+    CANTO_TEST_OK(canto_arena_array(arena, "s", n, sizeof *out->spans, (void **)&out->spans));
+    CANTO_TEST_OK(canto_arena_array(arena, "f", how->size + 1, sizeof(int), (void **)&out->first));
+    CANTO_TEST_OK(canto_arena_array(arena, "p", n, sizeof(int), (void **)&out->by_position));
+    CANTO_TEST_OK(canto_arena_array(arena, "o", n, sizeof(int), (void **)&out->owner));
+    for (int r = 0; r < how->size; r++) {
+        out->first[r] = at;
+        int64_t begin = 0, local = 0;
+        for (int s = 0; s < n; s++) {
+            int64_t end = begin + how->lengths[s];
+            if (how->owner[s] == r) {
+                out->spans[at] = (canto_span){begin, end, local};
+                local += end - begin;
+                out->owner[at] = r;
+                out->by_position[s] = at++;
+            }
+            begin = end;
+        }
+        out->length = begin;
+    }
+    out->first[how->size] = at;
+}
+
+static bool starts_in(const setup *how, int64_t begin, int64_t end)
+{
+    for (int d = 0; d < how->documents_n; d++) {
+        if (how->starts[d] >= begin && how->starts[d] < end) return true;
+    }
+    return false;
+}
+
+static int64_t position_of(const setup *how, int segment)
+{
+    int64_t position = 0;
+    for (int s = 0; s < segment; s++) position += how->lengths[s];
+    return position;
+}
+
+static void affine(const setup *how, int s, const float *u, double *state)
+{
+    int64_t begin = position_of(how, s);
+    bool zero = starts_in(how, begin, begin + how->lengths[s]);
+    for (int i = 0; i < STATE; i++) {
+        double decay =
+            how->log_decay ? exp((double)how->log_decay[i / HEAD_COUNT] * how->lengths[s]) : 1;
+        state[i] = (zero ? 0 : decay * state[i]) + (double)u[s * STATE + i];
+    }
+}
+
+// want: [segments, STATE]
+static void reference(const setup *how, const float *u, double *want)
+{
+    double state[STATE] = {0};
+    int n = how->segments;
+    for (int i = 0; i < n; i++) {
+        int s = how->backward ? n - 1 - i : i; // receives `state`
+        int boundary = how->backward ? s + 1 : s;
+        int64_t begin = position_of(how, boundary);
+        if (boundary < n && starts_in(how, begin, begin + 1)) memset(state, 0, sizeof state);
+        memcpy(want + s * STATE, state, sizeof state);
+        affine(how, s, u, state);
+    }
+}
+
+typedef struct world {
+    canto_arena arena;
+    office *post; // owned
+    canto_shards shards;
+    fake_comm comms[RANKS_MAX];
+    canto_scan *scans[RANKS_MAX];
+    float summaries[RANKS_MAX][SEGMENTS_MAX * STATE], states[RANKS_MAX][SEGMENTS_MAX * STATE];
+} world;
+
+static world *open_world(const setup *how, const float *u)
+{
+    world *made = calloc(1, sizeof *made);
+    assert_non_null(made);
+    made->post = calloc(1, sizeof *made->post);
+    assert_non_null(made->post);
+    CANTO_TEST_OK(canto_arena_create(&made->arena, (size_t)32 << 20));
+    fill_shards(how, &made->arena, &made->shards);
+    canto_documents documents = {how->documents_n, how->starts};
+    int count[RANKS_MAX] = {0};
+    for (int s = 0; s < how->segments; s++) {
+        int r = how->owner[s];
+        memcpy(&made->summaries[r][count[r]++ * STATE], u + s * STATE, STATE * sizeof(float));
+    }
+    for (int r = 0; r < how->size; r++) {
+        made->comms[r] = (fake_comm){
+            {.ops = &fake_ops, .lane = "schedule", .rank = r, .size = how->size}, made->post};
+        canto_scan_desc desc = {&made->comms[r].base, how->transport, &made->shards, STATE};
+        CANTO_TEST_OK(canto_scan_create(&made->arena, &desc, &made->scans[r]));
+        CANTO_TEST_OK(canto_scan_documents(made->scans[r], &documents));
+        assert_int_equal(canto_scan_digest(made->scans[r]), canto_scan_digest(made->scans[0]));
+    }
+    return made;
+}
+
+static void close_world(world *made)
+{
+    canto_arena_destroy(&made->arena);
+    free(made->post);
+    free(made);
+}
+
+// Starts ranks in random order, polls them in random order, finishes them.
+static void run_world(const setup *how, world *on, uint64_t seed)
+{
+    on->post->letters_n = on->post->opened = 0;
+    on->post->seed = seed;
+    memset(on->states, 0x7f, sizeof on->states);
+    int first = (int)draw(on->post, how->size);
+    for (int i = 0; i < how->size; i++) {
+        int r = (first + i) % how->size;
+        canto_scan_run run = {HEADS,         HEAD_COUNT,       how->log_decay,
+                              how->backward, on->summaries[r], on->states[r]};
+        CANTO_TEST_OK(canto_scan_start(on->scans[r], &run));
+    }
+    for (int i = 0; i < POLLS * how->size; i++)
+        CANTO_TEST_OK(canto_scan_poll(on->scans[draw(on->post, how->size)]));
+    for (int r = 0; r < how->size; r++) CANTO_TEST_OK(canto_scan_finish(on->scans[r]));
+    for (int i = 0; i < on->post->letters_n; i++) assert_true(on->post->letters[i].done);
+}
+
+static void check_states(const setup *how, const world *on, const double *want)
+{
+    int count[RANKS_MAX] = {0};
+    for (int s = 0; s < how->segments; s++) {
+        int r = how->owner[s], at = count[r]++ * STATE;
+        canto_test_close("state", STATE, &on->states[r][at], want + s * STATE, 2e-6);
+    }
+}
+
+// Returns the number of messages.
+static int check_setup(const setup *how, uint64_t seed)
+{
+    static float u[SEGMENTS_MAX * STATE];
+    static double want[SEGMENTS_MAX * STATE];
+    canto_test_fill("summaries", how->segments * STATE, u);
+    reference(how, u, want);
+    world *on = open_world(how, u);
+    run_world(how, on, seed);
+    check_states(how, on, want);
+    static float first[RANKS_MAX][SEGMENTS_MAX * STATE];
+    memcpy(first, on->states, sizeof first);
+    run_world(how, on, seed + 1);
+    assert_memory_equal(first, on->states, sizeof first);
+    int sent = on->post->opened;
+    close_world(on);
+    return sent;
+}
+
+static const float decays[HEADS] = {0, -0.01f, -50};
+
+// --- tests ---
+
+static uint64_t cases;
+
+static int draw_case(int n)
+{
+    return (int)canto_rng_below(3, CANTO_RNG_TEST, cases++, n);
+}
+
+static void draw_documents(setup *how)
+{
+    int64_t length = position_of(how, how->segments);
+    int64_t longest = 1 + draw_case((int)length);
+    how->starts[0] = 0;
+    for (how->documents_n = 1; how->documents_n < 200; how->documents_n++) {
+        int64_t next = how->starts[how->documents_n - 1] + 1 + draw_case((int)longest);
+        if (next >= length) break;
+        how->starts[how->documents_n] = next;
+    }
+    how->starts[how->documents_n] = length;
+}
+
+static void test_random_divisions(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        setup how = {.transport = canto_transports[i % 2], .size = 1 + draw_case(RANKS_MAX)};
+        how.segments = 1 + draw_case(SEGMENTS_MAX);
+        how.backward = draw_case(2);
+        how.log_decay = draw_case(2) ? decays : NULL;
+        for (int s = 0; s < how.segments; s++) {
+            how.owner[s] = draw_case(how.size); // some ranks may own nothing
+            how.lengths[s] = 1 + draw_case(8);
+        }
+        draw_documents(&how);
+        check_setup(&how, (uint64_t)i);
+    }
+}
+
+// sequences x size segments of four tokens, contiguous or zigzag; one document a sequence.
+static setup regular(const char *transport, int size, int sequences, bool zigzag, bool backward)
+{
+    setup how = {.transport = canto_transport_find(transport),
+                 .size = size,
+                 .segments = sequences * size * (zigzag ? 2 : 1),
+                 .documents_n = sequences,
+                 .log_decay = decays,
+                 .backward = backward};
+    int period = how.segments / sequences;
+    for (int s = 0; s < how.segments; s++) {
+        int turn = s % period;
+        how.owner[s] = turn < size ? turn : 2 * size - 1 - turn;
+        how.lengths[s] = 4;
+    }
+    for (int d = 0; d <= sequences; d++) how.starts[d] = 4 * period * d;
+    return how;
+}
+
+static void expect_messages(const char *transport, int size, int sequences, bool zigzag,
+                            int expected)
+{
+    for (int backward = 0; backward < 2; backward++) {
+        setup how = regular(transport, size, sequences, zigzag, backward);
+        assert_int_equal(check_setup(&how, 5), expected);
+    }
+}
+
+static void test_message_counts(void **state)
+{
+    (void)state;
+    expect_messages("lasp1", 4, 1, false, 3);
+    expect_messages("lasp1", 4, 1, true, 6);
+    expect_messages("lasp1", 4, 3, false, 9); // three chains
+    expect_messages("lasp1", 1, 4, false, 0);
+    expect_messages("lasp2", 4, 1, false, 12);
+    expect_messages("lasp2", 4, 1, true, 24);
+    expect_messages("lasp2", 4, 3, false, 36);
+    expect_messages("lasp2", 1, 4, false, 0);
+}
+
+// A chain is not continued where a document starts with a segment; a start within one changes
+// nothing, because tokens before it still read the state.
+static void test_documents_prune_chains(void **state)
+{
+    (void)state;
+    setup how = regular("lasp1", 6, 1, false, false);
+    how.documents_n = 3;
+    int64_t starts[] = {0, 8, 13, 24};
+    memcpy(how.starts, starts, sizeof starts);
+    assert_int_equal(check_setup(&how, 1), 4);
+    how.backward = true;
+    assert_int_equal(check_setup(&how, 1), 4);
+}
+
+static void test_measured_size(void **state)
+{
+    (void)state;
+    setup how = regular("lasp2", 4, 2, true, false);
+    canto_arena real, measuring;
+    canto_shards shards;
+    fake_comm comm = {{.ops = &fake_ops, .lane = "schedule", .rank = 2, .size = 4}, NULL};
+    CANTO_TEST_OK(canto_arena_create(&real, 1 << 20));
+    CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
+    fill_shards(&how, &real, &shards);
+    size_t before = canto_arena_mark(&real);
+    canto_scan_desc desc = {&comm.base, how.transport, &shards, STATE};
+    canto_scan *scan;
+    CANTO_TEST_OK(canto_scan_create(&measuring, &desc, &scan));
+    CANTO_TEST_OK(canto_scan_create(&real, &desc, &scan));
+    assert_int_equal(measuring.peak, real.peak - before);
+    canto_arena_destroy(&measuring);
+    canto_arena_destroy(&real);
+}
+
+static void test_misuse(void **state)
+{
+    (void)state;
+    setup how = regular("lasp1", 1, 2, false, false);
+    float u[2 * STATE] = {0}, out[2 * STATE];
+    world *on = open_world(&how, u);
+    canto_scan *scan = on->scans[0];
+    canto_scan_run run = {HEADS, HEAD_COUNT, NULL, false, u, out};
+    CANTO_TEST_OK(canto_scan_poll(scan));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "no run to finish", canto_scan_finish(scan));
+    CANTO_TEST_OK(canto_scan_start(scan, &run));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "already under way", canto_scan_start(scan, &run));
+    CANTO_TEST_OK(canto_scan_finish(scan));
+    run.heads = HEADS + 1;
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "a state of 20 floats, made for 15",
+                     canto_scan_start(scan, &run));
+    canto_documents wrong = {1, (int64_t[]){0, 7}};
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "documents of 7 tokens, a stream of 8",
+                     canto_scan_documents(scan, &wrong));
+    close_world(on);
+}
+
+// Every input of the fold shows in the digest.
+static void test_digest(void **state)
+{
+    (void)state;
+    float u[SEGMENTS_MAX * STATE] = {0};
+    setup how[5];
+    for (int i = 0; i < 5; i++) how[i] = regular(i == 1 ? "lasp1" : "lasp2", 3, 1, i == 2, false);
+    how[3].documents_n = 2, how[3].starts[1] = 5, how[3].starts[2] = 12;
+    how[4].documents_n = 2, how[4].starts[1] = 4, how[4].starts[2] = 12;
+    uint64_t digests[5];
+    for (int i = 0; i < 5; i++) {
+        world *on = open_world(&how[i], u);
+        digests[i] = canto_scan_digest(on->scans[0]);
+        close_world(on);
+        for (int j = 0; j < i; j++) assert_true(digests[j] != digests[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_divisions),
+        cmocka_unit_test(test_message_counts),
+        cmocka_unit_test(test_documents_prune_chains),
+        cmocka_unit_test(test_measured_size),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_digest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
