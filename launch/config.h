@@ -59,7 +59,9 @@ typedef struct canto_config_source canto_config_source; // value, origin and pla
 
 // Reads `path` (NULL: defaults only), then overrides "a.b=c", then resolves and checks what can be
 // checked without knowing the number of ranks. CANTO_ERROR_CONFIG with one sentence:
-// "FILE:LINE:COLUMN: ...", or "command line: ...", with the nearest name for an unknown key.
+// "FILE:LINE:COLUMN: ..." (1-based, of the offending word), or "command line: ...", with the
+// nearest name for an unknown key. Of two overrides of one key the last wins. `source` may be NULL.
+// Everything is resolved but train.horizon, see canto_config_settle.
 canto_status canto_config_read(const char *path, int overrides_n, char *const *overrides,
                                canto_config *out, canto_config_source **source);
 // The same from text, as stored in a checkpoint; `name` stands in messages.
@@ -78,7 +80,14 @@ void canto_config_help(FILE *stream, bool roff);
 
 // First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
 // both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,
-// train.steps upwards.
+// train.steps upwards. A train.horizon of 0 goes with any stored one.
 canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
+// Settles train.horizon, once it is known whether the run exists. stored NULL: the first start, a
+// horizon of 0 becomes train.steps. Else canto_config_compatible, and the stored horizon is taken.
+canto_status canto_config_settle(const canto_config *stored, canto_config *config);
+// CANTO_ERROR_CONFIG unless the text key `name` ("data.path") has a value: for commands that cannot
+// do without. `source` may be NULL.
+canto_status canto_config_require(const canto_config *config, const canto_config_source *source,
+                                  const char *name);
 
 #endif

@@ -1,0 +1,96 @@
+// The table of keys as a page for people: plain for --help, roff for the man page.
+#define _POSIX_C_SOURCE 200809L
+#include "launch/config_keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { NAME_WIDTH = 22 };
+
+static void write_type(const canto_key *key, FILE *stream)
+{
+    switch (key->type) {
+    case CANTO_KEY_INT:
+    case CANTO_KEY_FLOAT:
+        fprintf(stream, "%s from ", key->type == CANTO_KEY_INT ? "integer" : "number");
+        canto_float_write(key->min, stream);
+        fputs(" to ", stream);
+        canto_float_write(key->max, stream);
+        break;
+    case CANTO_KEY_CHOICE:
+        for (int i = 0; key->choices->name(i); i++) {
+            fprintf(stream, "%s%s", i ? ", " : "one of ", key->choices->name(i));
+        }
+        break;
+    default:
+        fputs(canto_key_type_name(key), stream);
+    }
+}
+
+static void write_facts(const canto_key *key, FILE *stream)
+{
+    write_type(key, stream);
+    if (key->type == CANTO_KEY_MIXERS || !key->initial) return;
+    fprintf(stream, "; default %s", key->initial[0] ? key->initial : "empty");
+}
+
+static void help_plain(const canto_key *table, const char *indent, FILE *stream)
+{
+    for (const canto_key *key = table; key->name; key++) {
+        if (table == canto_keys && canto_key_begins_section(key)) {
+            fprintf(stream, "\n%.*s\n", canto_key_section(key), key->name);
+        }
+        fprintf(stream, "%s%-*s  ", indent, NAME_WIDTH, key->name);
+        write_facts(key, stream);
+        fprintf(stream, "\n%s%-*s  %s\n", indent, NAME_WIDTH, "", key->help);
+        if (key->type == CANTO_KEY_MIXERS) help_plain(canto_mixer_keys, "    ", stream);
+    }
+}
+
+// A hyphen in roff is typographic; in names and numbers it has to stay what was typed.
+static void write_roff(const char *text, FILE *stream)
+{
+    for (const char *at = text; *at; at++) {
+        if (*at == '-' || *at == '\\') fputc('\\', stream);
+        fputc(*at == '\\' ? 'e' : *at, stream);
+    }
+}
+
+static void help_roff(const canto_key *table, FILE *stream)
+{
+    for (const canto_key *key = table; key->name; key++) {
+        if (table == canto_keys && canto_key_begins_section(key)) {
+            fprintf(stream, ".SS %.*s\n", canto_key_section(key), key->name);
+        }
+        fprintf(stream, ".TP\n.B %s\n", key->name);
+        char *facts = NULL;
+        size_t length = 0;
+        FILE *memory = open_memstream(&facts, &length);
+        if (!memory) return;
+        write_facts(key, memory);
+        fclose(memory);
+        write_roff(key->help, stream);
+        fputs("\n(", stream);
+        write_roff(facts, stream);
+        fputs(")\n", stream);
+        free(facts);
+        if (key->type == CANTO_KEY_MIXERS) {
+            fputs(".RS\n", stream);
+            help_roff(canto_mixer_keys, stream);
+            fputs(".RE\n", stream);
+        }
+    }
+}
+
+void canto_config_help(FILE *stream, bool roff)
+{
+    if (roff) {
+        fputs(".SH CONFIGURATION\n", stream);
+        help_roff(canto_keys, stream);
+    } else {
+        fputs("Keys of a configuration file (section: key: value), or of the command line "
+              "(section.key=value):\n",
+              stream);
+        help_plain(canto_keys, "  ", stream);
+    }
+}
