@@ -1,0 +1,66 @@
+// Making layers: names of parameters, places of buffers, rotary tables.
+#include "layers/layer.h"
+
+#include <math.h>
+#include <stdio.h>
+
+canto_status canto_builder_param(const canto_builder *builder, const char *name,
+                                 const canto_param *how, int *id)
+{
+    canto_param param = *how;
+    param.bucket = builder->layer;
+    if (builder->layer < builder->config->layers)
+        snprintf(param.name, sizeof param.name, "blocks.%d.%s", builder->layer, name);
+    else
+        snprintf(param.name, sizeof param.name, "%s", name);
+    return canto_params_add(builder->context->params, &param, id);
+}
+
+canto_status canto_builder_keep(const canto_builder *builder, const char *what, int64_t count,
+                                float **out)
+{
+    return builder->context->gradients ? canto_builder_hold(builder, what, count, out)
+                                       : canto_builder_scratch(builder, what, count, out);
+}
+
+canto_status canto_builder_scratch(const canto_builder *builder, const char *what, int64_t count,
+                                   float **out)
+{
+    return canto_arena_array(&builder->arenas->work, what, count, sizeof **out, (void **)out);
+}
+
+canto_status canto_builder_hold(const canto_builder *builder, const char *what, int64_t count,
+                                float **out)
+{
+    return canto_arena_array(&builder->arenas->step, what, count, sizeof **out, (void **)out);
+}
+
+// Angles in double: a position of millions times a frequency has no digits left in single.
+static void fill_rope(const canto_builder *builder, int64_t rows, int dim, float *table)
+{
+    const canto_plan *plan = builder->context->plan;
+    for (int j = 0; j < dim / 2; j++) {
+        double frequency = pow(builder->config->rope_base, -2.0 * j / dim);
+        for (int64_t t = 0; t < rows; t++) {
+            double angle = (double)(plan ? plan->positions[t] : t) * frequency;
+            table[t * dim + 2 * j] = (float)cos(angle);
+            table[t * dim + 2 * j + 1] = (float)sin(angle);
+        }
+    }
+}
+
+canto_status canto_builder_rope(const canto_builder *builder, int dim, const float **out)
+{
+    canto_ropes *ropes = builder->ropes;
+    int i = 0;
+    while (i < ropes->n && ropes->dims[i] != dim) i++;
+    if (i == ropes->n) {
+        int64_t rows = builder->context->plan ? builder->tokens : builder->capacity;
+        ropes->dims[i] = dim;
+        CANTO_TRY(canto_builder_hold(builder, "rotary table", rows * dim, &ropes->tables[i]));
+        if (!builder->arenas->step.measuring) fill_rope(builder, rows, dim, ropes->tables[i]);
+        ropes->n++;
+    }
+    *out = ropes->tables[i];
+    return CANTO_OK;
+}

@@ -1,0 +1,286 @@
+// Linear attention, every kind in the table of layers/mixer.h:
+//
+//     q, k, v = x Wq, x Wk, x Wv;  q, k = feature(q) [/ sqrt(key_dim)], feature(k);  turn q and k
+//     y = read of the decayed state (parallel/recur.h: one affine scan over the sequence)
+//     o = y / (normaliser + eps), or y normed;  o = o * (x Wgate);  out = o Wo
+//
+// Basic: Katharopoulos et al., arXiv 2006.16236. Lightning: Qin et al., arXiv 2405.17381.
+// What is sent is the plan's business. Kept for the backward pass: q and kv before the feature map,
+// y, the gate, the incoming states. Decoding keeps one state.
+#include "layers/heads.h"
+#include "parallel/recur.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+// Keeps y / normaliser finite where all features vanish.
+#define NORMALISER_EPS 1e-6f
+
+typedef struct linear_layer {
+    canto_layer base;
+    const canto_mixer_kind *kind;
+    canto_heads heads;
+    canto_linear_shape shape;
+    canto_matrix w_gate;   // of kinds with a gate
+    float *raw_q, *raw_kv; // projections; [T, q_width], [T, kv_width]
+    float *q, *kv;         // after the feature map; the same arrays when nothing is kept
+    float *y;              // [T, heads, columns]
+    float *gate;           // [T, heads * value_dim]
+    float *o;              // [T, heads, value_dim]: y, normalised
+    float *gated;          // o * gate, or o itself without a gate
+    float *rstd;           // [T, heads]
+    float *states, *next;  // incoming states of segments; for decoding the state and its successor
+    float *dq, *dkv, *dy, *dout, *dgate;
+    void *work;
+    float log_decay[]; // [kv_heads]
+} linear_layer;
+
+static canto_status create_projections(const canto_builder *builder, linear_layer *layer)
+{
+    const int64_t tokens = builder->tokens;
+    const int64_t q_count = tokens * canto_heads_q_width(&layer->heads);
+    const int64_t kv_count = tokens * canto_heads_kv_width(&layer->heads);
+    CANTO_TRY(canto_builder_keep(builder, "q before features", q_count, &layer->raw_q));
+    CANTO_TRY(canto_builder_keep(builder, "kv before features", kv_count, &layer->raw_kv));
+    layer->q = layer->raw_q;
+    layer->kv = layer->raw_kv;
+    if (!builder->context->gradients) return CANTO_OK;
+    CANTO_TRY(canto_builder_scratch(builder, "q", q_count, &layer->q));
+    return canto_builder_scratch(builder, "kv", kv_count, &layer->kv);
+}
+
+static canto_status create_output(const canto_builder *builder, linear_layer *layer)
+{
+    const int64_t heads = layer->shape.heads;
+    const int64_t o_count = builder->tokens * canto_heads_o_width(&layer->heads);
+    const int64_t y_count = builder->tokens * heads * canto_linear_columns(&layer->shape);
+    CANTO_TRY(canto_builder_keep(builder, "y", y_count, &layer->y));
+    CANTO_TRY(canto_builder_scratch(builder, "o", o_count, &layer->o));
+    CANTO_TRY(canto_builder_scratch(builder, "rstd of y", builder->tokens * heads, &layer->rstd));
+    layer->gated = layer->o;
+    if (!layer->kind->gate) return CANTO_OK;
+    CANTO_TRY(canto_matrix_create(builder, "mixer.gate", builder->config->d_model,
+                                  canto_heads_o_width(&layer->heads), 1, &layer->w_gate));
+    CANTO_TRY(canto_builder_keep(builder, "gate", o_count, &layer->gate));
+    return canto_builder_scratch(builder, "gated o", o_count, &layer->gated);
+}
+
+static canto_status create_backward(const canto_builder *builder, linear_layer *layer)
+{
+    const int64_t tokens = builder->tokens;
+    const canto_heads *heads = &layer->heads;
+    const int64_t o_count = tokens * canto_heads_o_width(heads);
+    CANTO_TRY(
+        canto_builder_scratch(builder, "dq", tokens * canto_heads_q_width(heads), &layer->dq));
+    CANTO_TRY(
+        canto_builder_scratch(builder, "dkv", tokens * canto_heads_kv_width(heads), &layer->dkv));
+    CANTO_TRY(canto_builder_scratch(
+        builder, "dy", tokens * heads->heads * canto_linear_columns(&layer->shape), &layer->dy));
+    CANTO_TRY(canto_builder_scratch(builder, "dout", o_count, &layer->dout));
+    if (!layer->kind->gate) return CANTO_OK;
+    return canto_builder_scratch(builder, "dgate", o_count, &layer->dgate);
+}
+
+static canto_status create_states(const canto_builder *builder, linear_layer *layer)
+{
+    const canto_plan *plan = builder->context->plan;
+    const int64_t state = canto_linear_state_count(&layer->shape);
+    if (!plan) {
+        CANTO_TRY(canto_builder_hold(builder, "state", state, &layer->states));
+        return canto_builder_hold(builder, "next state", state, &layer->next);
+    }
+    CANTO_TRY(canto_builder_keep(builder, "incoming states",
+                                 canto_recur_states_count(plan, &layer->shape), &layer->states));
+    return canto_arena_take(&builder->arenas->work, "linear attention buffers",
+                            canto_recur_work_bytes(plan, &layer->shape), &layer->work);
+}
+
+static void set_shape(const canto_builder *builder, const canto_mixer_config *mixer,
+                      linear_layer *layer)
+{
+    layer->shape = (canto_linear_shape){.heads = mixer->heads,
+                                        .kv_heads = mixer->kv_heads,
+                                        .key_dim = mixer->key_dim,
+                                        .value_dim = mixer->value_dim,
+                                        .ones = mixer->normaliser};
+    if (mixer->decay == CANTO_DECAY_NONE) return;
+    for (int h = 0; h < mixer->kv_heads; h++)
+        layer->log_decay[h] = -canto_decay_slope(mixer->decay, h, mixer->kv_heads, builder->layer,
+                                                 builder->config->layers);
+    layer->shape.log_decay = layer->log_decay;
+}
+
+static canto_status linear_create(const canto_builder *builder, canto_layer **out)
+{
+    const canto_mixer_config *mixer = canto_model_mixer(builder->config, builder->layer);
+    linear_layer *layer = calloc(1, sizeof *layer + (size_t)mixer->kv_heads * sizeof(float));
+    if (!layer) CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory for layer %d", builder->layer);
+    *out = &layer->base;
+    layer->base = (canto_layer){.ops = &canto_layer_linear, .context = builder->context};
+    layer->kind = mixer->kind;
+    set_shape(builder, mixer, layer);
+    CANTO_TRY(canto_heads_create(builder, mixer, &layer->heads));
+    CANTO_TRY(create_projections(builder, layer));
+    CANTO_TRY(create_output(builder, layer));
+    if (builder->context->gradients) CANTO_TRY(create_backward(builder, layer));
+    return create_states(builder, layer);
+}
+
+// q and kv from their projections: feature map, scale of q, positions, from row `first` of the
+// rotary table on.
+static void features(linear_layer *layer, int64_t first, int64_t tokens)
+{
+    const canto_kernels *kernels = layer->base.context->kernels;
+    const canto_feature feature = layer->kind->feature;
+    const int64_t q_width = canto_heads_q_width(&layer->heads);
+    const int64_t k_width = canto_heads_k_width(&layer->heads);
+    const int64_t row = canto_heads_kv_width(&layer->heads);
+    kernels->feature_forward(feature, tokens, q_width, q_width, layer->raw_q, layer->q);
+    kernels->feature_forward(feature, tokens, k_width, row, layer->raw_kv, layer->kv);
+    if (layer->kv != layer->raw_kv)
+        kernels->feature_forward(CANTO_FEATURE_IDENTITY, tokens, row - k_width, row,
+                                 layer->raw_kv + k_width, layer->kv + k_width);
+    if (layer->kind->scale_q)
+        kernels->scale(tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim), layer->q);
+    canto_heads_rotate(layer->base.context, &layer->heads, first, tokens, 1, layer->q, layer->kv);
+}
+
+// In place: gradients of q and kv to those of their projections.
+static void features_backward(linear_layer *layer, int64_t tokens)
+{
+    const canto_kernels *kernels = layer->base.context->kernels;
+    const canto_feature feature = layer->kind->feature;
+    const int64_t q_width = canto_heads_q_width(&layer->heads);
+    const int64_t k_width = canto_heads_k_width(&layer->heads);
+    const int64_t row = canto_heads_kv_width(&layer->heads);
+    canto_heads_rotate(layer->base.context, &layer->heads, 0, tokens, -1, layer->dq, layer->dkv);
+    if (layer->kind->scale_q)
+        kernels->scale(tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim), layer->dq);
+    kernels->feature_backward(feature, tokens, q_width, q_width, layer->raw_q, layer->dq,
+                              layer->dq);
+    kernels->feature_backward(feature, tokens, k_width, row, layer->raw_kv, layer->dkv, layer->dkv);
+}
+
+// Elements that one root mean square is taken over; 0: no norm.
+static int64_t norm_width(const linear_layer *layer)
+{
+    const int64_t widths[] = {
+        [CANTO_OUTPUT_NORM_NONE] = 0,
+        [CANTO_OUTPUT_NORM_HEAD] = layer->shape.value_dim,
+        [CANTO_OUTPUT_NORM_FULL] = canto_heads_o_width(&layer->heads),
+    };
+    return widths[layer->kind->output_norm];
+}
+
+// o from y, and gated from o and the gate.
+static void read_out(linear_layer *layer, int64_t tokens)
+{
+    const canto_context *context = layer->base.context;
+    const canto_kernels *kernels = context->kernels;
+    const int64_t count = tokens * canto_heads_o_width(&layer->heads);
+    const int64_t width = norm_width(layer);
+    if (layer->shape.ones) {
+        kernels->linear_normalise(tokens * layer->shape.heads, layer->shape.value_dim,
+                                  NORMALISER_EPS, layer->y, layer->o);
+    } else if (width) {
+        kernels->norm_forward(count / width, width, context->eps, layer->y, NULL, layer->o,
+                              layer->rstd);
+    } else {
+        kernels->fill(count, 0, layer->o);
+        kernels->add(count, layer->y, layer->o);
+    }
+    if (layer->gate) kernels->multiply(count, layer->o, layer->gate, layer->gated);
+}
+
+// dy from the gradient of o; needs the rstd of read_out.
+static void read_out_backward(linear_layer *layer, int64_t tokens)
+{
+    const canto_kernels *kernels = layer->base.context->kernels;
+    const int64_t count = tokens * canto_heads_o_width(&layer->heads);
+    const int64_t width = norm_width(layer);
+    if (layer->shape.ones) {
+        kernels->linear_normalise_backward(tokens * layer->shape.heads, layer->shape.value_dim,
+                                           NORMALISER_EPS, layer->y, layer->dout, layer->dy);
+        return;
+    }
+    kernels->fill(count, 0, layer->dy);
+    if (width)
+        kernels->norm_backward(count / width, width, layer->y, NULL, layer->rstd, layer->dout,
+                               layer->dy, NULL);
+    else
+        kernels->add(count, layer->dout, layer->dy);
+}
+
+static canto_status linear_forward(canto_layer *base, const float *x, float *y)
+{
+    linear_layer *layer = (linear_layer *)base;
+    const canto_context *context = base->context;
+    const int64_t tokens = context->plan->tokens;
+    canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
+    features(layer, 0, tokens);
+    CANTO_TRY(canto_recur_forward(context->plan, &layer->shape, layer->q, layer->kv, layer->y,
+                                  layer->states, layer->work));
+    if (layer->gate)
+        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
+    read_out(layer, tokens);
+    canto_matrix_forward(context, &layer->heads.wo, tokens, layer->gated, y, layer->heads.wo.out);
+    return CANTO_OK;
+}
+
+// dx = the gradient through the gate; dout becomes that of the ungated output.
+static void gate_backward(linear_layer *layer, int64_t tokens, const float *x, float *dx)
+{
+    const canto_context *context = layer->base.context;
+    const int64_t width = layer->w_gate.out;
+    context->kernels->multiply(tokens * width, layer->dout, layer->o, layer->dgate);
+    context->kernels->multiply(tokens * width, layer->dout, layer->gate, layer->dout);
+    canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, width);
+    canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, width, 0, dx);
+}
+
+static canto_status linear_backward(canto_layer *base, const float *x, const float *dy, float *dx)
+{
+    linear_layer *layer = (linear_layer *)base;
+    const canto_context *context = base->context;
+    const canto_matrix *wo = &layer->heads.wo;
+    const int64_t tokens = context->plan->tokens;
+    features(layer, 0, tokens);
+    read_out(layer, tokens);
+    canto_matrix_backward_weight(context, wo, tokens, layer->gated, dy, wo->out);
+    canto_matrix_backward_input(context, wo, tokens, dy, wo->out, 0, layer->dout);
+    if (layer->gate) gate_backward(layer, tokens, x, dx);
+    read_out_backward(layer, tokens);
+    CANTO_TRY(canto_recur_backward(context->plan, &layer->shape, layer->q, layer->kv, layer->states,
+                                   layer->dy, layer->dq, layer->dkv, layer->work));
+    features_backward(layer, tokens);
+    canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv,
+                                 layer->gate ? 1 : 0, dx);
+    return CANTO_OK;
+}
+
+static canto_status linear_decode(canto_layer *base, int64_t position, int64_t tokens,
+                                  const float *x, float *y)
+{
+    linear_layer *layer = (linear_layer *)base;
+    const canto_context *context = base->context;
+    canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
+    features(layer, position, tokens);
+    context->kernels->linear_forward(&layer->shape, tokens, layer->q, layer->kv,
+                                     position ? layer->states : NULL, layer->y, layer->next);
+    float *spent = layer->states;
+    layer->states = layer->next;
+    layer->next = spent;
+    if (layer->gate)
+        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
+    read_out(layer, tokens);
+    canto_matrix_forward(context, &layer->heads.wo, tokens, layer->gated, y, layer->heads.wo.out);
+    return CANTO_OK;
+}
+
+const canto_layer_ops canto_layer_linear = {
+    .name = "linear",
+    .create = linear_create,
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .decode = linear_decode,
+};

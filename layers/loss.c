@@ -1,0 +1,107 @@
+// Cross-entropy fused with the head (the idea of Wijmans et al., arXiv 2411.09009): for each block
+// of tokens, one pass over the tiles of the vocabulary finds the log-sum-exp, a second computes
+// each tile again, turns it into its gradient and uses it up. A vocabulary of one tile needs no
+// second product. Sums of the loss are in double.
+#include "layers/loss.h"
+
+#include <math.h>
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+canto_status canto_head_create(const canto_builder *builder, int embedding, canto_head *head)
+{
+    const canto_model_config *config = builder->config;
+    const int64_t d = config->d_model;
+    *head = (canto_head){.vocab = config->vocab,
+                         .id = embedding,
+                         .tokens = smaller(builder->tokens, CANTO_LOSS_TOKENS),
+                         .columns = smaller(config->vocab, CANTO_LOSS_COLUMNS)};
+    const canto_param how = {.name = "head.weight",
+                             .dims_n = 2,
+                             .dims = {config->vocab, d},
+                             .decays = true,
+                             .init = CANTO_INIT_NORMAL,
+                             .std = (float)config->init_std};
+    canto_builder tile = *builder;
+    tile.tokens = head->tokens;
+    CANTO_TRY(canto_norm_create(&tile, "norm.weight", &head->norm));
+    if (!config->tied) CANTO_TRY(canto_builder_param(builder, how.name, &how, &head->id));
+    CANTO_TRY(canto_builder_scratch(&tile, "normed rows", head->tokens * d, &head->normed));
+    CANTO_TRY(canto_builder_scratch(&tile, "dnormed rows", head->tokens * d, &head->dnormed));
+    CANTO_TRY(canto_builder_scratch(&tile, "logits", head->tokens * head->columns, &head->logits));
+    CANTO_TRY(canto_builder_scratch(&tile, "lse", head->tokens, &head->lse));
+    return canto_builder_scratch(&tile, "logits of targets", head->tokens, &head->picked);
+}
+
+// Logits of one tile, columns [first, first + n) of the vocabulary.
+static void tile_logits(const canto_context *context, const canto_head *head, int64_t tokens,
+                        int64_t first, int64_t n)
+{
+    const int64_t d = head->norm.n;
+    const float *w = canto_params_value(context->params, head->id) + first * d;
+    context->kernels->gemm(false, true, tokens, n, d, 1, head->normed, d, w, d, 0, head->logits, n);
+}
+
+static double block_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                         const int32_t *targets)
+{
+    const canto_kernels *kernels = context->kernels;
+    kernels->fill(tokens, -INFINITY, head->lse);
+    for (int64_t first = 0; first < head->vocab; first += head->columns) {
+        const int64_t n = smaller(head->columns, head->vocab - first);
+        tile_logits(context, head, tokens, first, n);
+        kernels->loss_tile(tokens, n, first, head->logits, targets, head->lse, head->picked);
+    }
+    double sum = 0;
+    for (int64_t t = 0; t < tokens; t++) {
+        if (targets[t] >= 0) sum += (double)head->lse[t] - head->picked[t];
+    }
+    return sum;
+}
+
+// After block_loss of the same block. dx: [tokens, d_model], += the gradient.
+static void block_gradients(const canto_context *context, const canto_head *head, int64_t tokens,
+                            const float *x, const int32_t *targets, float scale, float *dx)
+{
+    const canto_kernels *kernels = context->kernels;
+    const int64_t d = head->norm.n;
+    for (int64_t first = 0; first < head->vocab; first += head->columns) {
+        const int64_t n = smaller(head->columns, head->vocab - first);
+        const float *w = canto_params_value(context->params, head->id) + first * d;
+        float *dw = canto_params_grad(context->params, head->id) + first * d;
+        if (n < head->vocab) tile_logits(context, head, tokens, first, n);
+        kernels->loss_tile_backward(tokens, n, first, targets, head->lse, scale, head->logits);
+        kernels->gemm(true, false, n, d, tokens, 1, head->logits, n, head->normed, d, 1, dw, d);
+        kernels->gemm(false, false, tokens, d, n, 1, head->logits, n, w, d, first ? 1 : 0,
+                      head->dnormed, d);
+    }
+    canto_norm_backward(context, &head->norm, tokens, x, head->dnormed, dx);
+}
+
+void canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                     const float *x, const int32_t *targets, float scale, float *dx,
+                     double *loss_sum)
+{
+    const int64_t d = head->norm.n;
+    *loss_sum = 0;
+    if (dx) context->kernels->fill(tokens * d, 0, dx);
+    for (int64_t t = 0; t < tokens; t += head->tokens) {
+        const int64_t n = smaller(head->tokens, tokens - t);
+        canto_norm_forward(context, &head->norm, n, x + t * d, head->normed);
+        *loss_sum += block_loss(context, head, n, targets + t);
+        if (dx) block_gradients(context, head, n, x + t * d, targets + t, scale, dx + t * d);
+    }
+}
+
+void canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
+                       float *logits)
+{
+    const int64_t d = head->norm.n;
+    const float *w = canto_params_value(context->params, head->id);
+    canto_norm_forward(context, &head->norm, 1, x, head->normed);
+    context->kernels->gemm(false, true, 1, head->vocab, d, 1, head->normed, d, w, d, 0, logits,
+                           head->vocab);
+}

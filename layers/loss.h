@@ -1,0 +1,34 @@
+// The end of the model: norm, head, cross-entropy. The head is fused with the loss, so that logits
+// exist only for a block of tokens and a tile of the vocabulary at a time. Internal to layers/.
+#ifndef CANTO_LAYERS_LOSS_H
+#define CANTO_LAYERS_LOSS_H
+
+#include "layers/norm.h"
+
+// Most tokens and most of the vocabulary in one tile of logits.
+enum { CANTO_LOSS_TOKENS = 256, CANTO_LOSS_COLUMNS = 2048 };
+
+typedef struct canto_head {
+    canto_norm norm;
+    int id; // of the head's matrix, [vocab, d_model]
+    int64_t vocab;
+    int64_t tokens, columns; // of one tile
+    float *normed, *dnormed; // [tokens, d_model]
+    float *logits;           // [tokens, columns]
+    float *lse, *picked;     // [tokens]
+} canto_head;
+
+// `embedding` is the parameter that a tied head shares.
+canto_status canto_head_create(const canto_builder *builder, int embedding, canto_head *head);
+
+// *loss_sum = sum over targets other than -1 of -log softmax(head(norm(x)))[target], in nats.
+// dx NULL, or [tokens, d_model]: gradient of scale * loss_sum; then the parameters' gradients +=.
+// Local.
+void canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                     const float *x, const int32_t *targets, float scale, float *dx,
+                     double *loss_sum);
+// logits [vocab] of one row. Local.
+void canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
+                       float *logits);
+
+#endif

@@ -1,0 +1,88 @@
+// SwiGLU (Shazeer, arXiv 2002.05202): y = (silu(x Wgate) * (x Wup)) Wdown. Sends nothing; keeps the
+// two hidden arrays and computes their product again in the backward pass.
+#include "layers/matrix.h"
+
+#include <stdlib.h>
+
+typedef struct mlp_layer {
+    canto_layer base;
+    canto_matrix w_gate, w_up, w_down;
+    float *gate, *up;             // [T, d_mlp]
+    float *hidden;                // [T, d_mlp]: the product
+    float *dgate, *dup, *dhidden; // [T, d_mlp]
+} mlp_layer;
+
+static canto_status create_matrices(const canto_builder *builder, mlp_layer *layer)
+{
+    const canto_model_config *config = builder->config;
+    const int64_t d = config->d_model;
+    const int64_t m = config->d_mlp;
+    CANTO_TRY(canto_matrix_create(builder, "mlp.w_gate", d, m, 1, &layer->w_gate));
+    CANTO_TRY(canto_matrix_create(builder, "mlp.w_up", d, m, 1, &layer->w_up));
+    return canto_matrix_create(builder, "mlp.w_down", m, d, canto_matrix_branch_factor(config),
+                               &layer->w_down);
+}
+
+static canto_status mlp_create(const canto_builder *builder, canto_layer **out)
+{
+    mlp_layer *layer = calloc(1, sizeof *layer);
+    if (!layer) CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory for layer %d", builder->layer);
+    *out = &layer->base;
+    layer->base = (canto_layer){.ops = &canto_layer_mlp, .context = builder->context};
+    CANTO_TRY(create_matrices(builder, layer));
+    const int64_t count = builder->tokens * builder->config->d_mlp;
+    CANTO_TRY(canto_builder_keep(builder, "mlp gate", count, &layer->gate));
+    CANTO_TRY(canto_builder_keep(builder, "mlp up", count, &layer->up));
+    CANTO_TRY(canto_builder_scratch(builder, "mlp hidden", count, &layer->hidden));
+    if (!builder->context->gradients) return CANTO_OK;
+    CANTO_TRY(canto_builder_scratch(builder, "mlp dgate", count, &layer->dgate));
+    CANTO_TRY(canto_builder_scratch(builder, "mlp dup", count, &layer->dup));
+    return canto_builder_scratch(builder, "mlp dhidden", count, &layer->dhidden);
+}
+
+static canto_status mlp_decode(canto_layer *base, int64_t position, int64_t tokens, const float *x,
+                               float *y)
+{
+    (void)position;
+    mlp_layer *layer = (mlp_layer *)base;
+    const canto_context *context = base->context;
+    const int64_t m = layer->w_gate.out;
+    canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, m);
+    canto_matrix_forward(context, &layer->w_up, tokens, x, layer->up, m);
+    context->kernels->glu_forward(tokens * m, layer->gate, layer->up, layer->hidden);
+    canto_matrix_forward(context, &layer->w_down, tokens, layer->hidden, y, layer->w_down.out);
+    return CANTO_OK;
+}
+
+static canto_status mlp_forward(canto_layer *base, const float *x, float *y)
+{
+    return mlp_decode(base, 0, base->context->plan->tokens, x, y);
+}
+
+static canto_status mlp_backward(canto_layer *base, const float *x, const float *dy, float *dx)
+{
+    mlp_layer *layer = (mlp_layer *)base;
+    const canto_context *context = base->context;
+    const canto_kernels *kernels = context->kernels;
+    const int64_t tokens = context->plan->tokens;
+    const int64_t m = layer->w_gate.out;
+    const int64_t d = layer->w_down.out;
+    kernels->glu_forward(tokens * m, layer->gate, layer->up, layer->hidden);
+    canto_matrix_backward_weight(context, &layer->w_down, tokens, layer->hidden, dy, d);
+    canto_matrix_backward_input(context, &layer->w_down, tokens, dy, d, 0, layer->dhidden);
+    kernels->glu_backward(tokens * m, layer->gate, layer->up, layer->dhidden, layer->dgate,
+                          layer->dup);
+    canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, m);
+    canto_matrix_backward_weight(context, &layer->w_up, tokens, x, layer->dup, m);
+    canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, m, 0, dx);
+    canto_matrix_backward_input(context, &layer->w_up, tokens, layer->dup, m, 1, dx);
+    return CANTO_OK;
+}
+
+const canto_layer_ops canto_layer_mlp = {
+    .name = "mlp",
+    .create = mlp_create,
+    .forward = mlp_forward,
+    .backward = mlp_backward,
+    .decode = mlp_decode,
+};

@@ -1,0 +1,99 @@
+// One training step of a model, forward and backward face to face. What is sent is the business of
+// the plan (activations' sake) and of the gradient reducer; a bucket is a block, the last bucket is
+// what surrounds them.
+#include "layers/model.h"
+#include "layers/stack.h"
+
+#include <stdlib.h>
+
+struct canto_model {
+    canto_stack stack;
+    float *dstream; // [tokens, d_model]: gradient of the residual stream
+};
+
+canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
+                                canto_plan *plan, const canto_kernels *kernels, bool gradients,
+                                canto_model **out)
+{
+    const canto_stack_desc desc = {.config = config,
+                                   .kernels = kernels,
+                                   .plan = plan,
+                                   .gradients = gradients,
+                                   .tokens = plan->tokens};
+    canto_model *model = calloc(1, sizeof *model);
+    if (!model) CANTO_FAIL(CANTO_ERROR_MEMORY, "model: no memory for its description");
+    canto_status status = canto_stack_create(arenas, &desc, &model->stack);
+    if (status == CANTO_OK && gradients)
+        status = canto_arena_array(&arenas->step, "gradient of the stream",
+                                   plan->tokens * config->d_model, sizeof *model->dstream,
+                                   (void **)&model->dstream);
+    if (status != CANTO_OK) canto_model_destroy(&model);
+    *out = model;
+    return status;
+}
+
+void canto_model_destroy(canto_model **model)
+{
+    if (!*model) return;
+    canto_stack_destroy(&(*model)->stack);
+    free(*model);
+    *model = NULL;
+}
+
+canto_params *canto_model_params(canto_model *model)
+{
+    return &model->stack.params;
+}
+
+void canto_model_zero_grads(canto_model *model)
+{
+    canto_params *params = &model->stack.params;
+    model->stack.context.kernels->fill(canto_params_count(params), 0, params->grads);
+}
+
+canto_status canto_model_forward(canto_model *model, const int32_t *tokens)
+{
+    canto_stack *stack = &model->stack;
+    CANTO_TRY(canto_stack_embed(stack, stack->context.plan->tokens, tokens));
+    for (int i = 0; i < stack->config.layers; i++)
+        CANTO_TRY(canto_block_forward(&stack->blocks[i]));
+    return CANTO_OK;
+}
+
+canto_status canto_model_loss(canto_model *model, const int32_t *targets, float scale,
+                              bool gradients, double *loss_sum)
+{
+    canto_stack *stack = &model->stack;
+    const int64_t tokens = stack->context.plan->tokens;
+    CANTO_CHECK(!gradients || stack->context.gradients,
+                "model: gradients of a model that was made without");
+    for (int64_t t = 0; t < tokens; t++) {
+        CANTO_CHECK(targets[t] >= -1 && targets[t] < stack->config.vocab,
+                    "loss: target %d at %lld lies outside of the vocabulary of %d", targets[t],
+                    (long long)t, stack->config.vocab);
+    }
+    canto_head_loss(&stack->context, &stack->head, tokens, stack->out, targets, scale,
+                    gradients ? model->dstream : NULL, loss_sum);
+    return CANTO_OK;
+}
+
+static canto_status start_bucket(canto_grad *grad, int bucket)
+{
+    if (!grad) return CANTO_OK;
+    CANTO_TRY(canto_grad_start(grad, bucket));
+    return canto_grad_poll(grad);
+}
+
+canto_status canto_model_backward(canto_model *model, const int32_t *tokens, canto_grad *grad)
+{
+    canto_stack *stack = &model->stack;
+    const canto_context *context = &stack->context;
+    for (int i = stack->config.layers - 1; i >= 0; i--) {
+        CANTO_TRY(canto_block_backward(&stack->blocks[i], model->dstream));
+        CANTO_TRY(start_bucket(grad, i));
+    }
+    context->kernels->embed_backward(context->plan->tokens, stack->config.d_model, tokens,
+                                     model->dstream,
+                                     canto_params_grad(&stack->params, stack->embedding));
+    return start_bucket(grad, stack->config.layers);
+}

@@ -1,0 +1,109 @@
+// AdamW with sharded moments: a rank updates its piece of every bucket. Sends what parallel/grad.h
+// says (one reduce-scatter, one all-gather) and one sum of a double for the norm.
+#include "layers/optimizer.h"
+
+#include <math.h>
+
+double canto_optimizer_rate(const canto_optimizer_config *config, int64_t step)
+{
+    if (step <= config->warmup) return config->lr * (double)step / (double)config->warmup;
+    if (step >= config->horizon) return config->min_lr;
+    const double done =
+        (double)(step - config->warmup) / (double)(config->horizon - config->warmup);
+    const double cosine = 0.5 * (1 + cos(3.14159265358979323846 * done));
+    return config->min_lr + (config->lr - config->min_lr) * cosine;
+}
+
+canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_config *config,
+                                    canto_params *params, canto_grad *grad,
+                                    const canto_kernels *kernels, int rank, canto_optimizer *out)
+{
+    *out = (canto_optimizer){
+        .config = *config, .params = params, .grad = grad, .kernels = kernels, .rank = rank};
+    for (int bucket = 0; bucket < params->buckets_n; bucket++) {
+        int64_t begin, end;
+        canto_grad_piece(grad, bucket, rank, &begin, &end);
+        out->pieces_count += end - begin;
+    }
+    CANTO_TRY(canto_arena_array(arena, "first moments", out->pieces_count, sizeof *out->first,
+                                (void **)&out->first));
+    return canto_arena_array(arena, "second moments", out->pieces_count, sizeof *out->second,
+                             (void **)&out->second);
+}
+
+static canto_status global_norm(const canto_optimizer *optimizer, canto_comm *control, int64_t step,
+                                double *norm)
+{
+    double sum = 0;
+    for (int bucket = 0; bucket < optimizer->params->buckets_n; bucket++) {
+        int64_t begin, end;
+        canto_grad_piece(optimizer->grad, bucket, optimizer->rank, &begin, &end);
+        sum += optimizer->kernels->sum_squares(end - begin, optimizer->params->grads + begin);
+    }
+    // Every rank gets the same sum, so every rank takes the same branch.
+    CANTO_TRY(canto_comm_sum_small(control, 1, &sum));
+    if (!isfinite(sum))
+        CANTO_FAIL(CANTO_ERROR_NUMBERS,
+                   "optimizer: the gradient's norm is not finite in step %lld; lower train.lr or "
+                   "look at the data of this step",
+                   (long long)step);
+    *norm = sqrt(sum);
+    return CANTO_OK;
+}
+
+typedef struct update {
+    const canto_optimizer *optimizer;
+    canto_adamw how;
+} update;
+
+static canto_status update_piece(void *context, const canto_param *param, int64_t begin,
+                                 int64_t count, float *value, float *first, float *second)
+{
+    const update *u = context;
+    canto_adamw how = u->how;
+    if (!param->decays) how.weight_decay = 0;
+    const float *grad = u->optimizer->params->grads + param->begin + begin;
+    u->optimizer->kernels->adamw(count, &how, grad, value, first, second);
+    return CANTO_OK;
+}
+
+canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *control, int64_t step,
+                                  double *grad_norm, double *lr)
+{
+    const canto_optimizer_config *config = &optimizer->config;
+    CANTO_TRY(canto_grad_finish(optimizer->grad));
+    CANTO_TRY(global_norm(optimizer, control, step, grad_norm));
+    *lr = canto_optimizer_rate(config, step);
+    const bool clipped = config->clip > 0 && *grad_norm > config->clip;
+    update u = {.optimizer = optimizer,
+                .how = {.lr = (float)*lr,
+                        .beta1 = (float)config->beta1,
+                        .beta2 = (float)config->beta2,
+                        .eps = (float)config->eps,
+                        .weight_decay = (float)config->weight_decay,
+                        .grad_scale = clipped ? (float)(config->clip / *grad_norm) : 1.0f,
+                        .correction1 = (float)(1 - pow(config->beta1, (double)step)),
+                        .correction2 = (float)(1 - pow(config->beta2, (double)step))}};
+    CANTO_TRY(canto_optimizer_pieces(optimizer, update_piece, &u));
+    return canto_grad_gather(optimizer->grad, optimizer->params->values);
+}
+
+// Parameters and pieces are both in order of place, so one walk over the list meets them all.
+canto_status canto_optimizer_pieces(canto_optimizer *optimizer, canto_optimizer_visit visit,
+                                    void *context)
+{
+    const canto_params *params = optimizer->params;
+    int64_t done = 0; // of my moments
+    for (int p = 0; p < params->n; p++) {
+        const canto_param *param = &params->list[p];
+        int64_t begin, end;
+        canto_grad_piece(optimizer->grad, param->bucket, optimizer->rank, &begin, &end);
+        if (begin < param->begin) begin = param->begin;
+        if (end > param->begin + param->count) end = param->begin + param->count;
+        if (begin >= end) continue;
+        CANTO_TRY(visit(context, param, begin - param->begin, end - begin, params->values + begin,
+                        optimizer->first + done, optimizer->second + done));
+        done += end - begin;
+    }
+    return CANTO_OK;
+}

@@ -1,0 +1,106 @@
+// The list of parameters, in order of place, and the flat arrays behind it.
+#include "layers/params.h"
+
+#include "runtime/rng.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+canto_status canto_params_begin(canto_params *params, int buckets_n)
+{
+    *params = (canto_params){.buckets_n = buckets_n};
+    params->bounds = calloc((size_t)buckets_n + 1, sizeof *params->bounds);
+    if (!params->bounds)
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "parameters: no memory for %d buckets", buckets_n);
+    return CANTO_OK;
+}
+
+static canto_status grow(canto_params *params)
+{
+    const int capacity = params->capacity ? 2 * params->capacity : 64;
+    canto_param *list = realloc(params->list, (size_t)capacity * sizeof *list);
+    if (!list) CANTO_FAIL(CANTO_ERROR_MEMORY, "parameters: no memory for a list of %d", capacity);
+    params->list = list;
+    params->capacity = capacity;
+    return CANTO_OK;
+}
+
+canto_status canto_params_add(canto_params *params, const canto_param *param, int *id)
+{
+    const int last = params->n ? params->list[params->n - 1].bucket : 0;
+    CANTO_CHECK(param->bucket >= last && param->bucket < params->buckets_n,
+                "parameter %s: bucket %d after bucket %d of %d", param->name, param->bucket, last,
+                params->buckets_n);
+    if (params->n == params->capacity) CANTO_TRY(grow(params));
+    canto_param *added = &params->list[params->n];
+    *added = *param;
+    added->begin = canto_params_count(params);
+    added->count = 1;
+    for (int i = 0; i < param->dims_n; i++) added->count *= param->dims[i];
+    *id = params->n++;
+    for (int b = param->bucket; b < params->buckets_n; b++)
+        params->bounds[b + 1] = added->begin + added->count;
+    return CANTO_OK;
+}
+
+canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients)
+{
+    const int64_t count = canto_params_count(params);
+    CANTO_TRY(canto_arena_array(arena, "parameters", count, sizeof *params->values,
+                                (void **)&params->values));
+    if (!gradients) return CANTO_OK;
+    return canto_arena_array(arena, "gradients", count, sizeof *params->grads,
+                             (void **)&params->grads);
+}
+
+void canto_params_destroy(canto_params *params)
+{
+    free(params->list);
+    free(params->bounds);
+    *params = (canto_params){0};
+}
+
+int64_t canto_params_count(const canto_params *params)
+{
+    return params->bounds[params->buckets_n];
+}
+
+const canto_param *canto_params_find(const canto_params *params, const char *name)
+{
+    for (int i = 0; i < params->n; i++) {
+        if (strcmp(params->list[i].name, name) == 0) return &params->list[i];
+    }
+    return NULL;
+}
+
+float *canto_params_value(const canto_params *params, int id)
+{
+    return params->values + params->list[id].begin;
+}
+
+float *canto_params_grad(const canto_params *params, int id)
+{
+    return params->grads + params->list[id].begin;
+}
+
+static void init_normal(const canto_param *param, uint64_t seed, float *value)
+{
+    const uint64_t own = canto_rng_seed(seed, param->name);
+#pragma omp parallel for
+    for (int64_t i = 0; i < param->count; i++)
+        value[i] = param->std * canto_rng_normal(own, CANTO_RNG_INIT, (uint64_t)i);
+}
+
+void canto_params_init(canto_params *params, uint64_t seed)
+{
+    for (int p = 0; p < params->n; p++) {
+        const canto_param *param = &params->list[p];
+        float *value = params->values + param->begin;
+        if (param->init == CANTO_INIT_NORMAL) {
+            init_normal(param, seed, value);
+            continue;
+        }
+        const float constant = param->init == CANTO_INIT_ONES ? 1.0f : 0.0f;
+        for (int64_t i = 0; i < param->count; i++) value[i] = constant;
+    }
+}

@@ -1,0 +1,80 @@
+// Makes the parts of a model in the order of their buckets: blocks first, surroundings last.
+#include "layers/stack.h"
+
+#include <stdlib.h>
+
+static canto_status create_blocks(canto_builder *builder, canto_stack *stack)
+{
+    const int64_t count = builder->tokens * builder->config->d_model;
+    float *spare = NULL;
+    CANTO_TRY(canto_builder_hold(builder, "embedded tokens", count, &stack->x));
+    if (!builder->context->gradients)
+        CANTO_TRY(canto_builder_hold(builder, "middle of all blocks", count, &spare));
+    stack->out = stack->x;
+    for (int i = 0; i < stack->config.layers; i++) {
+        builder->layer = i;
+        CANTO_TRY(canto_block_create(builder, stack->out, spare, &stack->blocks[i]));
+        stack->out = stack->blocks[i].out;
+    }
+    return CANTO_OK;
+}
+
+static canto_status create_surroundings(canto_builder *builder, canto_stack *stack)
+{
+    const canto_param how = {.dims_n = 2,
+                             .dims = {stack->config.vocab, stack->config.d_model},
+                             .decays = true,
+                             .init = CANTO_INIT_NORMAL,
+                             .std = (float)stack->config.init_std};
+    const size_t mark = canto_arena_mark(&builder->arenas->work);
+    builder->layer = stack->config.layers;
+    CANTO_TRY(canto_builder_param(builder, "embed.table", &how, &stack->embedding));
+    CANTO_TRY(canto_head_create(builder, stack->embedding, &stack->head));
+    canto_arena_release(&builder->arenas->work, mark);
+    return CANTO_OK;
+}
+
+canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *desc,
+                                canto_stack *stack)
+{
+    *stack = (canto_stack){.config = *desc->config};
+    stack->context = (canto_context){.kernels = desc->kernels,
+                                     .params = &stack->params,
+                                     .plan = desc->plan,
+                                     .gradients = desc->gradients,
+                                     .eps = (float)stack->config.norm_eps};
+    canto_builder builder = {.context = &stack->context,
+                             .config = &stack->config,
+                             .arenas = arenas,
+                             .ropes = &stack->ropes,
+                             .tokens = desc->tokens,
+                             .capacity = desc->capacity};
+    stack->blocks = calloc((size_t)stack->config.layers, sizeof *stack->blocks);
+    if (!stack->blocks)
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "model: no memory for %d blocks", stack->config.layers);
+    CANTO_TRY(canto_params_begin(&stack->params, stack->config.layers + 1));
+    CANTO_TRY(create_blocks(&builder, stack));
+    CANTO_TRY(create_surroundings(&builder, stack));
+    return canto_params_allocate(&stack->params, &arenas->params, desc->gradients);
+}
+
+void canto_stack_destroy(canto_stack *stack)
+{
+    for (int i = 0; stack->blocks && i < stack->config.layers; i++)
+        canto_block_destroy(&stack->blocks[i]);
+    free(stack->blocks);
+    stack->blocks = NULL;
+    canto_params_destroy(&stack->params);
+}
+
+canto_status canto_stack_embed(canto_stack *stack, int64_t tokens_n, const int32_t *tokens)
+{
+    for (int64_t t = 0; t < tokens_n; t++) {
+        CANTO_CHECK(tokens[t] >= 0 && tokens[t] < stack->config.vocab,
+                    "embedding: token %d at %lld lies outside of the vocabulary of %d", tokens[t],
+                    (long long)t, stack->config.vocab);
+    }
+    const float *table = canto_params_value(&stack->params, stack->embedding);
+    stack->context.kernels->embed_forward(tokens_n, stack->config.d_model, tokens, table, stack->x);
+    return CANTO_OK;
+}
