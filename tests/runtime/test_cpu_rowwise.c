@@ -1,0 +1,368 @@
+// Products, row-wise and element-wise kernels and the loss of the cpu backend against plain loops
+// in double; gradients also by central differences of those loops.
+#include "tests/canto_test.h"
+#include "tests/ref/differences.h"
+#include "tests/ref/rowwise.h"
+#include "tests/ref/widen.h"
+
+#include "runtime/cpu/cpu.h"
+#include "runtime/cpu/exp.h"
+#include "runtime/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 37, WIDTH = 70, COUNT = ROWS * WIDTH };
+
+static float *numbers(const char *name, int64_t n)
+{
+    float *x = malloc((size_t)n * sizeof *x);
+    canto_test_fill(name, n, x);
+    return x;
+}
+
+static double *wide(int64_t n, const float *x)
+{
+    double *y = malloc((size_t)n * sizeof *y);
+    canto_ref_widen(n, x, y);
+    return y;
+}
+
+static void test_exp(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (float x = -87.2f; x < 88.2f; x += 0.003f) {
+        const double exact = exp((double)x);
+        worst = fmax(worst, fabs((double)canto_cpu_exp(x) - exact) / exact);
+    }
+    assert_true(worst < 1.3e-7);
+    assert_true(canto_cpu_exp(-INFINITY) == 0);
+    assert_true(isinf(canto_cpu_exp(INFINITY)));
+    assert_true(isnan(canto_cpu_exp(NAN)));
+    assert_true(canto_cpu_exp(0) == 1);
+}
+
+// c = alpha op(a) op(b) + beta c inside larger arrays, whose other columns stay as they are.
+static void check_gemm(bool trans_a, bool trans_b, int m, int n, int k, float beta)
+{
+    enum { PAD = 3 };
+    float *a = numbers("a", m * k);
+    float *b = numbers("b", n * k);
+    float *c = numbers("c", m * (n + PAD));
+    double *wide_a = wide(m * k, a);
+    double *wide_b = wide(n * k, b);
+    double *product = calloc((size_t)(m * n + 1), sizeof *product);
+    double *expected = wide(m * (n + PAD), c);
+    canto_ref_gemm(trans_a, trans_b, m, n, k, 0.5, wide_a, wide_b, product);
+    for (int i = 0; i < m; i++) {
+        for (int j = 0; j < n; j++) {
+            double *e = &expected[i * (n + PAD) + j];
+            *e = beta * *e + product[i * n + j];
+        }
+    }
+    canto_cpu_gemm(trans_a, trans_b, m, n, k, 0.5f, a, trans_a ? m : k, b, trans_b ? k : n, beta, c,
+                   n + PAD);
+    canto_test_close("gemm", m * (n + PAD), c, expected, 2e-6);
+    free(a), free(b), free(c), free(wide_a), free(wide_b), free(product), free(expected);
+}
+
+static void test_gemm(void **state)
+{
+    (void)state;
+    for (int trans = 0; trans < 4; trans++) {
+        check_gemm(trans & 1, trans & 2, 5, 7, 11, 0);
+        check_gemm(trans & 1, trans & 2, 5, 7, 11, 1);
+        check_gemm(trans & 1, trans & 2, 64, 33, 65, 1);
+        check_gemm(trans & 1, trans & 2, 4, 6, 0, 1);
+        check_gemm(trans & 1, trans & 2, 4, 6, 0, 0);
+        check_gemm(trans & 1, trans & 2, 0, 6, 3, 1);
+    }
+}
+
+static void check_norm(bool weighted)
+{
+    const double eps = 1e-5;
+    float *x = numbers("x", COUNT);
+    float *w = weighted ? numbers("w", WIDTH) : NULL;
+    float *dy = numbers("dy", COUNT);
+    float *dx = numbers("dx", COUNT);
+    float dw[WIDTH] = {1};
+    float y[COUNT], rstd[ROWS];
+    double *wide_x = wide(COUNT, x), *wide_dy = wide(COUNT, dy), *ref_dx = wide(COUNT, dx);
+    double *wide_w = weighted ? wide(WIDTH, w) : NULL;
+    double ref_y[COUNT], ref_dw[WIDTH] = {1};
+    canto_ref_norm(ROWS, WIDTH, eps, wide_x, wide_w, ref_y);
+    canto_ref_norm_backward(ROWS, WIDTH, eps, wide_x, wide_w, wide_dy, ref_dx,
+                            weighted ? ref_dw : NULL);
+    canto_cpu_norm_forward(ROWS, WIDTH, (float)eps, x, w, y, rstd);
+    canto_cpu_norm_backward(ROWS, WIDTH, x, w, rstd, dy, dx, weighted ? dw : NULL);
+    canto_test_close("norm", COUNT, y, ref_y, 2e-6);
+    canto_test_close("norm dx", COUNT, dx, ref_dx, 1e-5);
+    if (weighted) canto_test_close("norm dw", WIDTH, dw, ref_dw, 1e-5);
+    canto_cpu_norm_forward(ROWS, WIDTH, (float)eps, x, w, x, rstd);
+    assert_memory_equal(x, y, sizeof y);
+    free(x), free(w), free(dy), free(dx);
+    free(wide_x), free(wide_dy), free(ref_dx), free(wide_w);
+}
+
+static void test_norm(void **state)
+{
+    (void)state;
+    check_norm(true);
+    check_norm(false);
+}
+
+typedef struct norm_case {
+    double x[COUNT], w[WIDTH], dy[COUNT];
+} norm_case;
+
+static double norm_scalar(void *context)
+{
+    const norm_case *c = context;
+    double y[COUNT], sum = 0;
+    canto_ref_norm(ROWS, WIDTH, 1e-5, c->x, c->w, y);
+    for (int i = 0; i < COUNT; i++) sum += y[i] * c->dy[i];
+    return sum;
+}
+
+static void fill_wide(const char *name, int64_t n, double *x)
+{
+    float *narrow = numbers(name, n);
+    canto_ref_widen(n, narrow, x);
+    free(narrow);
+}
+
+static void test_norm_reference(void **state)
+{
+    (void)state;
+    norm_case c;
+    double dx[COUNT] = {0}, dw[WIDTH] = {0};
+    fill_wide("x", COUNT, c.x);
+    fill_wide("w", WIDTH, c.w);
+    fill_wide("dy", COUNT, c.dy);
+    canto_ref_norm_backward(ROWS, WIDTH, 1e-5, c.x, c.w, c.dy, dx, dw);
+    canto_differences_close("norm x", norm_scalar, &c, COUNT, c.x, dx);
+    canto_differences_close("norm w", norm_scalar, &c, WIDTH, c.w, dw);
+}
+
+static void test_features(void **state)
+{
+    (void)state;
+    enum { STRIDE = WIDTH + 9 };
+    float *x = numbers("x", ROWS * STRIDE);
+    float *dy = numbers("dy", ROWS * STRIDE);
+    x[0] = 0, x[1] = -100, x[2] = 100;
+    for (int f = CANTO_FEATURE_IDENTITY; f <= CANTO_FEATURE_SILU; f++) {
+        float *y = numbers("y", ROWS * STRIDE), *dx = numbers("dx", ROWS * STRIDE);
+        double *ref_y = wide(ROWS * STRIDE, y), *ref_dx = wide(ROWS * STRIDE, dx);
+        for (int64_t i = 0; i < ROWS * STRIDE; i++) {
+            if (i % STRIDE >= WIDTH) continue;
+            ref_y[i] = canto_ref_feature(f, x[i]);
+            ref_dx[i] = canto_ref_feature_slope(f, x[i]) * dy[i];
+            const double h = 1e-4;
+            const double slope =
+                (canto_ref_feature(f, x[i] + h) - canto_ref_feature(f, x[i] - h)) / (2 * h);
+            if (fabsf(x[i]) > 1e-3f)
+                assert_true(fabs(slope - canto_ref_feature_slope(f, x[i])) < 1e-7);
+        }
+        canto_cpu_feature_forward(f, ROWS, WIDTH, STRIDE, x, y);
+        canto_cpu_feature_backward(f, ROWS, WIDTH, STRIDE, x, dy, dx);
+        canto_test_close("feature", ROWS * STRIDE, y, ref_y, 1e-6);
+        canto_test_close("feature slope", ROWS * STRIDE, dx, ref_dx, 1e-6);
+        free(y), free(dx), free(ref_y), free(ref_dx);
+    }
+    free(x), free(dy);
+}
+
+static void test_glu(void **state)
+{
+    (void)state;
+    float *gate = numbers("gate", COUNT), *up = numbers("up", COUNT), *dy = numbers("dy", COUNT);
+    float y[COUNT], dgate[COUNT], dup[COUNT];
+    double ref_y[COUNT], ref_dgate[COUNT], ref_dup[COUNT];
+    gate[0] = -100;
+    for (int i = 0; i < COUNT; i++) {
+        const double s = canto_ref_feature(CANTO_FEATURE_SILU, gate[i]);
+        ref_y[i] = s * up[i];
+        ref_dup[i] = s * dy[i];
+        ref_dgate[i] = canto_ref_feature_slope(CANTO_FEATURE_SILU, gate[i]) * up[i] * dy[i];
+    }
+    canto_cpu_glu_forward(COUNT, gate, up, y);
+    canto_cpu_glu_backward(COUNT, gate, up, dy, dgate, dup);
+    canto_test_close("glu", COUNT, y, ref_y, 1e-6);
+    canto_test_close("glu dgate", COUNT, dgate, ref_dgate, 1e-6);
+    canto_test_close("glu dup", COUNT, dup, ref_dup, 1e-6);
+    free(gate), free(up), free(dy);
+}
+
+static void test_rope(void **state)
+{
+    (void)state;
+    enum { HEADS = 3, DIM = 10, STRIDE = HEADS * DIM + 4 };
+    int64_t positions[ROWS];
+    float table[ROWS * DIM];
+    for (int t = 0; t < ROWS; t++) {
+        positions[t] = 1000000 + 7 * t;
+        for (int j = 0; j < DIM / 2; j++) {
+            const double angle = (double)positions[t] * pow(10000, -2.0 * j / DIM);
+            table[t * DIM + 2 * j] = (float)cos(angle);
+            table[t * DIM + 2 * j + 1] = (float)sin(angle);
+        }
+    }
+    float *x = numbers("x", ROWS * STRIDE);
+    double *original = wide(ROWS * STRIDE, x), *turned = wide(ROWS * STRIDE, x);
+    canto_ref_rope(ROWS, HEADS, DIM, STRIDE, positions, 10000, 1, turned);
+    canto_cpu_rope(ROWS, HEADS, DIM, STRIDE, table, 1, x);
+    canto_test_close("rope", ROWS * STRIDE, x, turned, 1e-6);
+    canto_cpu_rope(ROWS, HEADS, DIM, STRIDE, table, -1, x);
+    canto_test_close("rope back", ROWS * STRIDE, x, original, 1e-6);
+    free(x), free(original), free(turned);
+}
+
+static void test_embed(void **state)
+{
+    (void)state;
+    enum { VOCAB = 11 };
+    float *table = numbers("table", VOCAB * WIDTH), *dy = numbers("dy", COUNT);
+    float *dtable = numbers("dtable", VOCAB * WIDTH), y[COUNT];
+    double *ref_dtable = wide(VOCAB * WIDTH, dtable);
+    int32_t token[ROWS];
+    for (int t = 0; t < ROWS; t++) {
+        token[t] = t * t % VOCAB;
+        for (int i = 0; i < WIDTH; i++) ref_dtable[token[t] * WIDTH + i] += dy[t * WIDTH + i];
+    }
+    canto_cpu_embed_forward(ROWS, WIDTH, token, table, y);
+    canto_cpu_embed_backward(ROWS, WIDTH, token, dy, dtable);
+    for (int t = 0; t < ROWS; t++)
+        assert_memory_equal(y + t * WIDTH, table + token[t] * WIDTH, WIDTH * sizeof *y);
+    canto_test_close("embed", VOCAB * WIDTH, dtable, ref_dtable, 1e-6);
+    free(table), free(dy), free(dtable), free(ref_dtable);
+}
+
+// Tiles of any width give the loss and gradient of the whole row.
+static void check_loss(int tile)
+{
+    float *logits = numbers("logits", COUNT);
+    for (int i = 0; i < COUNT; i++) logits[i] *= 20;
+    double *wide_logits = wide(COUNT, logits), ref_gradient[COUNT] = {0};
+    int32_t target[ROWS];
+    float lse[ROWS], picked[ROWS], gradient[COUNT];
+    for (int t = 0; t < ROWS; t++) {
+        target[t] = t % 5 == 4 ? -1 : t * 13 % WIDTH;
+        lse[t] = -INFINITY;
+    }
+    const double ref = canto_ref_loss(ROWS, WIDTH, wide_logits, target, 0.25, ref_gradient);
+    float *part = malloc(sizeof(float) * ROWS * (size_t)tile);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int first = 0; first < WIDTH; first += tile) {
+            const int n = WIDTH - first < tile ? WIDTH - first : tile;
+            for (int i = 0; i < ROWS * n; i++) part[i] = logits[i / n * WIDTH + first + i % n];
+            if (pass == 0) {
+                canto_cpu_loss_tile(ROWS, n, first, part, target, lse, picked);
+                continue;
+            }
+            canto_cpu_loss_tile_backward(ROWS, n, first, target, lse, 0.25f, part);
+            for (int i = 0; i < ROWS * n; i++) gradient[i / n * WIDTH + first + i % n] = part[i];
+        }
+    }
+    double loss = 0;
+    for (int t = 0; t < ROWS; t++) loss += target[t] < 0 ? 0 : (double)lse[t] - picked[t];
+    assert_true(fabs(loss - ref) <= 1e-6 * fabs(ref));
+    canto_test_close("loss gradient", COUNT, gradient, ref_gradient, 2e-5);
+    free(logits), free(wide_logits), free(part);
+}
+
+static void test_loss(void **state)
+{
+    (void)state;
+    check_loss(1);
+    check_loss(16);
+    check_loss(WIDTH);
+}
+
+typedef struct loss_case {
+    double logits[COUNT];
+    int32_t target[ROWS];
+} loss_case;
+
+static double loss_scalar(void *context)
+{
+    const loss_case *c = context;
+    return canto_ref_loss(ROWS, WIDTH, c->logits, c->target, 1, NULL);
+}
+
+static void test_loss_reference(void **state)
+{
+    (void)state;
+    loss_case c;
+    double gradient[COUNT] = {0};
+    fill_wide("logits", COUNT, c.logits);
+    for (int t = 0; t < ROWS; t++) c.target[t] = t % 3 - 1;
+    canto_ref_loss(ROWS, WIDTH, c.logits, c.target, 1, gradient);
+    canto_differences_close("loss", loss_scalar, &c, COUNT, c.logits, gradient);
+}
+
+static void test_arithmetic(void **state)
+{
+    (void)state;
+    enum { N = 100003 };
+    float *x = numbers("x", N), *y = numbers("y", N), *z = numbers("z", N);
+    double sum = 0;
+    for (int i = 0; i < N; i++) sum += (double)x[i] * x[i];
+    assert_true(fabs(canto_cpu_sum_squares(N, x) - sum) < 1e-12 * sum);
+    assert_true(canto_cpu_sum_squares(0, x) == 0);
+    const float x7 = x[7], y7 = y[7];
+    canto_cpu_multiply(N, x, y, z);
+    assert_true(z[7] == x7 * y7);
+    canto_cpu_add(N, x, y);
+    assert_true(y[7] == x7 + y7);
+    canto_cpu_scale(N, 3, x);
+    assert_true(x[7] == 3 * x7);
+    canto_cpu_fill(N, -2, x);
+    assert_true(x[0] == -2 && x[N - 1] == -2);
+    free(x), free(y), free(z);
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    const canto_adamw how = {.lr = 0.01f,
+                             .beta1 = 0.9f,
+                             .beta2 = 0.95f,
+                             .eps = 1e-8f,
+                             .weight_decay = 0.1f,
+                             .grad_scale = 0.5f,
+                             .correction1 = 0.19f,
+                             .correction2 = 0.0975f};
+    float *grad = numbers("grad", COUNT), *param = numbers("param", COUNT);
+    float *first = numbers("first", COUNT), *second = numbers("second", COUNT);
+    double ref_param[COUNT], ref_first[COUNT], ref_second[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        second[i] = fabsf(second[i]);
+        const double g = 0.5 * grad[i];
+        ref_first[i] = 0.9 * first[i] + 0.1 * g;
+        ref_second[i] = 0.95 * second[i] + 0.05 * g * g;
+        const double step = ref_first[i] / 0.19 / (sqrt(ref_second[i] / 0.0975) + 1e-8);
+        ref_param[i] = param[i] - 0.01 * (step + 0.1 * param[i]);
+    }
+    canto_cpu_adamw(COUNT, &how, grad, param, first, second);
+    canto_test_close("adamw param", COUNT, param, ref_param, 1e-6);
+    canto_test_close("adamw first", COUNT, first, ref_first, 1e-6);
+    canto_test_close("adamw second", COUNT, second, ref_second, 1e-6);
+    free(grad), free(param), free(first), free(second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exp),        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_norm),       cmocka_unit_test(test_norm_reference),
+        cmocka_unit_test(test_features),   cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_rope),       cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_loss),       cmocka_unit_test(test_loss_reference),
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_adamw),
+    };
+    return cmocka_run_group_tests_name("runtime.cpu_rowwise", tests, NULL, NULL);
+}
