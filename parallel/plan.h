@@ -53,7 +53,8 @@ typedef struct canto_plan {
     int segments;       // my spans
     int pieces_n;
     canto_piece *pieces;       // for the current documents
-    canto_documents documents; // current; starts owned by the plan
+    int64_t *starts;           // [documents_max + 1]
+    canto_documents documents; // current, in `starts`; n 0 before the first update
     int masks_n;
     canto_plan_mask masks[CANTO_PLAN_MASKS_MAX];
     canto_needs needs; // scratch

@@ -1,0 +1,195 @@
+// Linear attention of a divided stream, from kernels, pieces and the scan.
+//
+// Sent: one state of canto_linear_state_count floats for each message of the transport, forward and
+// backward. Kept by the caller: the incoming state of each segment. LASP-2's order of work (Sun et
+// al., arXiv 2502.07563): summaries first, so that they travel while the local pass runs.
+#include "parallel/recur.h"
+
+#include <string.h>
+
+// Tokens of a local pass between two polls.
+enum { POLL_TOKENS = 512 };
+
+typedef struct recur {
+    canto_plan *plan;
+    const canto_linear_shape *shape;
+    const canto_kernels *kernels;
+    int64_t state, q_width, kv_width, y_width; // floats of a state and of a token's row
+    bool divided;                              // on one rank nothing comes in
+} recur;
+
+static recur recur_of(canto_plan *plan, const canto_linear_shape *shape)
+{
+    return (recur){
+        .plan = plan,
+        .shape = shape,
+        .kernels = plan->desc.kernels,
+        .state = canto_linear_state_count(shape),
+        .q_width = (int64_t)shape->heads * shape->key_dim,
+        .kv_width = canto_linear_kv_width(shape),
+        .y_width = (int64_t)shape->heads * canto_linear_columns(shape),
+        .divided = plan->shards.size > 1,
+    };
+}
+
+static canto_status check_plan(const canto_plan *plan, const canto_linear_shape *shape)
+{
+    CANTO_CHECK(plan->scan, "linear attention: the plan was made without room for states; set its "
+                            "state_count_max");
+    CANTO_CHECK(canto_linear_state_count(shape) <= plan->desc.state_count_max,
+                "linear attention: a state of %lld floats, the plan has room for %lld",
+                (long long)canto_linear_state_count(shape), (long long)plan->desc.state_count_max);
+    CANTO_CHECK(plan->documents.n > 0, "linear attention: the plan has no documents yet; call "
+                                       "canto_plan_update first");
+    return CANTO_OK;
+}
+
+static canto_status start_scan(const recur *r, bool backward, const float *summaries, float *states)
+{
+    canto_scan_run run = {
+        .heads = r->shape->kv_heads,
+        .head_count = r->state / r->shape->kv_heads,
+        .log_decay = r->shape->log_decay,
+        .backward = backward,
+        .summaries = summaries,
+        .states = states,
+    };
+    return canto_scan_start(r->plan->scan, &run);
+}
+
+int64_t canto_recur_states_count(const canto_plan *plan, const canto_linear_shape *shape)
+{
+    return plan->segments * canto_linear_state_count(shape);
+}
+
+static size_t kernel_bytes(const canto_plan *plan, const canto_linear_shape *shape)
+{
+    size_t bytes = plan->desc.kernels->linear_work_bytes(shape, plan->tokens);
+    return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
+}
+
+// Forward: summaries, two states to carry. Backward: the kernel's own, summaries, gradients of
+// states.
+size_t canto_recur_work_bytes(const canto_plan *plan, const canto_linear_shape *shape)
+{
+    size_t segments = sizeof(float) * (size_t)canto_recur_states_count(plan, shape);
+    size_t state = sizeof(float) * (size_t)canto_linear_state_count(shape);
+    size_t forward = segments + 2 * state;
+    size_t backward = kernel_bytes(plan, shape) + 2 * segments;
+    return forward > backward ? forward : backward;
+}
+
+// --- forward ---
+
+// y of one piece from a zero state, polling every POLL_TOKENS.
+static canto_status pass_piece(const recur *r, const canto_piece *piece, const float *q,
+                               const float *kv, float *y, float *carry)
+{
+    int64_t step = r->divided ? POLL_TOKENS : piece->tokens;
+    const float *state_in = NULL;
+    for (int64_t t = 0; t < piece->tokens; t += step) {
+        int64_t row = piece->local + t, left = piece->tokens - t;
+        float *state_out = left <= step ? NULL : carry + (t / step % 2) * r->state;
+        r->kernels->linear_forward(r->shape, left < step ? left : step, q + row * r->q_width,
+                                   kv + row * r->kv_width, state_in, y + row * r->y_width,
+                                   state_out);
+        state_in = state_out;
+        CANTO_TRY(canto_scan_poll(r->plan->scan));
+    }
+    return CANTO_OK;
+}
+
+static void summarise(const recur *r, const float *kv, float *summaries)
+{
+    for (int i = 0; i < r->plan->pieces_n; i++) {
+        const canto_piece *piece = &r->plan->pieces[i];
+        if (!piece->ends) continue;
+        r->kernels->linear_summary(r->shape, piece->tokens, kv + piece->local * r->kv_width,
+                                   summaries + piece->segment * r->state);
+    }
+}
+
+static void read_states(const recur *r, const float *q, const float *states, float *y)
+{
+    for (int i = 0; i < r->plan->pieces_n; i++) {
+        const canto_piece *piece = &r->plan->pieces[i];
+        if (!piece->continues) continue;
+        r->kernels->linear_read(r->shape, piece->tokens, q + piece->local * r->q_width,
+                                states + piece->segment * r->state, y + piece->local * r->y_width);
+    }
+}
+
+canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
+                                 const float *kv, float *y, float *states, void *work)
+{
+    CANTO_TRY(check_plan(plan, shape));
+    recur r = recur_of(plan, shape);
+    float *summaries = work, *carry = summaries + canto_recur_states_count(plan, shape);
+    if (r.divided) {
+        summarise(&r, kv, summaries);
+        CANTO_TRY(start_scan(&r, false, summaries, states));
+    }
+    for (int i = 0; i < plan->pieces_n; i++)
+        CANTO_TRY(pass_piece(&r, &plan->pieces[i], q, kv, y, carry));
+    if (r.divided) {
+        CANTO_TRY(canto_scan_finish(plan->scan));
+        read_states(&r, q, states, y);
+    } else {
+        memset(states, 0, sizeof *states * (size_t)(plan->segments * r.state));
+    }
+    return CANTO_OK;
+}
+
+// --- backward ---
+
+// W: what the incoming state of each segment gets from the segment's own tokens.
+static void summarise_backward(const recur *r, const float *q, const float *dy, float *summaries)
+{
+    memset(summaries, 0, sizeof *summaries * (size_t)(r->plan->segments * r->state));
+    for (int i = 0; i < r->plan->pieces_n; i++) {
+        const canto_piece *piece = &r->plan->pieces[i];
+        if (!piece->continues) continue;
+        r->kernels->linear_backward_summary(r->shape, piece->tokens, q + piece->local * r->q_width,
+                                            dy + piece->local * r->y_width,
+                                            summaries + piece->segment * r->state);
+    }
+}
+
+static void backward_piece(const recur *r, const canto_piece *piece, const float *q,
+                           const float *kv, const float *states, const float *dy,
+                           const float *gradients, float *dq, float *dkv, void *work)
+{
+    int64_t q_at = piece->local * r->q_width, kv_at = piece->local * r->kv_width;
+    int64_t state_at = piece->segment * r->state;
+    const float *state_in = piece->continues ? states + state_at : NULL;
+    const float *dstate_out = piece->ends && r->divided ? gradients + state_at : NULL;
+    r->kernels->linear_backward(r->shape, piece->tokens, q + q_at, kv + kv_at, state_in,
+                                dy + piece->local * r->y_width, dstate_out, dq + q_at, dkv + kv_at,
+                                work);
+}
+
+canto_status canto_recur_backward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
+                                  const float *kv, const float *states, const float *dy, float *dq,
+                                  float *dkv, void *work)
+{
+    CANTO_TRY(check_plan(plan, shape));
+    recur r = recur_of(plan, shape);
+    float *summaries = (float *)((char *)work + kernel_bytes(plan, shape));
+    float *gradients = summaries + canto_recur_states_count(plan, shape);
+    if (r.divided) {
+        summarise_backward(&r, q, dy, summaries);
+        CANTO_TRY(start_scan(&r, true, summaries, gradients));
+    }
+    // Only the last piece of a segment hands a state on: all others run before the gradients of
+    // states are here.
+    for (int last = 0; last < 2; last++) {
+        if (last && r.divided) CANTO_TRY(canto_scan_finish(plan->scan));
+        for (int i = 0; i < plan->pieces_n; i++) {
+            const canto_piece *piece = &plan->pieces[i];
+            if (piece->ends != last) continue;
+            backward_piece(&r, piece, q, kv, states, dy, gradients, dq, dkv, work);
+            CANTO_TRY(canto_scan_poll(plan->scan));
+        }
+    }
+    return CANTO_OK;
+}
