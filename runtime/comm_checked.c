@@ -1,83 +1,206 @@
-// A decorator of any communicator: waits end after a time limit.
-#define _GNU_SOURCE
-#include "runtime/comm_base.h"
+// A decorator of any communicator. With headers, ranks compare what they are about to do; always,
+// waits end after a time limit, and one rank's error ends all ranks' waits with the same sentence.
+//
+// Sends, beside the caller's messages: with headers, 32 bytes from either end of every message;
+// without, nothing. Memory: a few hundred bytes a rank and open message.
+#include "runtime/comm_checked.h"
 
-typedef struct checked_comm {
-    canto_comm base;
-    canto_comm *inner; // owned
-    canto_comm_checks checks;
-} checked_comm;
+#include <stdlib.h>
+
+// Every error of this lane passes through here on its way up, and becomes the error of all ranks.
+static canto_status told(canto_checked *comm, canto_status status)
+{
+    return status == CANTO_OK ? CANTO_OK : canto_alarm_raise(comm->alarm, status);
+}
+
+// --- messages under way ---
+
+static canto_status message_take(canto_checked *comm, canto_message **out)
+{
+    if (!comm->free) {
+        canto_message *fresh = calloc(1, sizeof *fresh);
+        canto_message **list =
+            realloc(comm->messages, (size_t)(comm->messages_n + 1) * sizeof *comm->messages);
+        if (list) comm->messages = list;
+        if (!fresh || !list) {
+            free(fresh);
+            CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d open messages",
+                       comm->base.lane, comm->messages_n + 1);
+        }
+        fresh->index = comm->messages_n;
+        comm->messages[comm->messages_n++] = fresh;
+        comm->free = fresh;
+    }
+    *out = comm->free;
+    comm->free = (*out)->next;
+    return CANTO_OK;
+}
+
+static void message_give(canto_checked *comm, canto_message *message)
+{
+    *message = (canto_message){.index = message->index, .next = comm->free};
+    comm->free = message;
+}
+
+static canto_status message_find(const canto_checked *comm, canto_request request,
+                                 canto_message **out)
+{
+    CANTO_CHECK(request > 0 && request <= comm->messages_n && comm->messages[request - 1]->used,
+                "lane %s: request %lld is not open", comm->base.lane, (long long)request);
+    *out = comm->messages[request - 1];
+    return CANTO_OK;
+}
+
+// Done = announced by both ends, my announcement delivered, the bytes moved.
+static canto_status message_advance(canto_checked *comm, canto_message *message, bool *done)
+{
+    *done = false;
+    if (comm->headers) {
+        bool delivered;
+        CANTO_TRY(canto_comm_poll(comm->headers, &message->header_request, &delivered));
+        if (!message->matched || !delivered) return CANTO_OK;
+    }
+    return canto_comm_poll(comm->inner, &message->payload, done);
+}
+
+// --- the table ---
+
+static canto_status start(canto_checked *comm, canto_deed deed, int peer, canto_tensor data,
+                          canto_request *out)
+{
+    if (canto_alarm_rung(comm->alarm)) return canto_alarm_listen(comm->alarm);
+    canto_message *message = NULL;
+    CANTO_TRY(message_take(comm, &message));
+    message->used = true;
+    message->deed = deed;
+    message->peer = peer;
+    message->data = data;
+    message->number = comm->peers[peer].pairs[deed].started++;
+    *out = message->index + 1;
+    if (deed == CANTO_SEND) CANTO_TRY(canto_comm_send(comm->inner, peer, data, &message->payload));
+    if (comm->headers) return canto_headers_announce(comm, message);
+    message->matched = true;
+    if (deed == CANTO_SEND) return CANTO_OK;
+    return canto_comm_recv(comm->inner, peer, data, &message->payload);
+}
 
 static canto_status checked_send(canto_comm *base, int peer, canto_tensor data, canto_request *out)
 {
-    return canto_comm_send(((checked_comm *)base)->inner, peer, data, out);
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, start(comm, CANTO_SEND, peer, data, out));
 }
 
 static canto_status checked_recv(canto_comm *base, int peer, canto_tensor data, canto_request *out)
 {
-    return canto_comm_recv(((checked_comm *)base)->inner, peer, data, out);
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, start(comm, CANTO_RECV, peer, data, out));
+}
+
+static canto_status poll(canto_checked *comm, canto_request *request, bool *done)
+{
+    CANTO_TRY(canto_checked_turn(comm, NULL));
+    if (!request) return canto_comm_poll(comm->inner, NULL, NULL);
+    canto_message *message = NULL;
+    CANTO_TRY(message_find(comm, *request, &message));
+    CANTO_TRY(message_advance(comm, message, done));
+    if (!*done) return CANTO_OK;
+    message_give(comm, message);
+    *request = CANTO_REQUEST_NONE;
+    return CANTO_OK;
 }
 
 static canto_status checked_poll(canto_comm *base, canto_request *request, bool *done)
 {
-    return canto_comm_poll(((checked_comm *)base)->inner, request, done);
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, poll(comm, request, done));
+}
+
+static canto_status wait(canto_checked *comm, canto_request *request)
+{
+    canto_message *message = NULL;
+    CANTO_TRY(message_find(comm, *request, &message));
+    canto_blocked blocked = {
+        .peer = message->peer,
+        .deed = message->deed == CANTO_SEND ? CANTO_RECV : CANTO_SEND,
+        .number = message->number,
+        .bytes = canto_tensor_bytes(&message->data),
+        .kind = canto_dtype_name(message->data.dtype),
+        .since_s = canto_comm_clock_s(),
+    };
+    for (bool done = false;;) {
+        CANTO_TRY(message_advance(comm, message, &done));
+        if (done) break;
+        blocked.announced = comm->headers && message->matched;
+        CANTO_TRY(canto_checked_turn(comm, &blocked));
+    }
+    message_give(comm, message);
+    *request = CANTO_REQUEST_NONE;
+    return CANTO_OK;
 }
 
 static canto_status checked_wait(canto_comm *base, canto_request *request)
 {
-    checked_comm *comm = (checked_comm *)base;
-    const double start_s = canto_comm_clock_s();
-    for (bool done = false; !done;) {
-        CANTO_TRY(canto_comm_poll(comm->inner, request, &done));
-        if (comm->checks.timeout_s > 0 && canto_comm_clock_s() - start_s > comm->checks.timeout_s) {
-            CANTO_FAIL(CANTO_ERROR_TIMEOUT, "lane %s: no message within %g s", base->lane,
-                       comm->checks.timeout_s);
-        }
-    }
-    return CANTO_OK;
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, wait(comm, request));
 }
 
 static canto_status checked_group_begin(canto_comm *base)
 {
-    return canto_comm_group_begin(((checked_comm *)base)->inner);
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, canto_comm_group_begin(comm->inner));
 }
 
 static canto_status checked_group_end(canto_comm *base)
 {
-    return canto_comm_group_end(((checked_comm *)base)->inner);
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, canto_comm_group_end(comm->inner));
 }
 
 static canto_status checked_bcast(canto_comm *base, int root, canto_tensor data)
 {
-    return canto_comm_bcast(((checked_comm *)base)->inner, root, data);
+    return told((canto_checked *)base, canto_checked_bcast(base, root, data));
 }
 
 static canto_status checked_gather_small(canto_comm *base, size_t bytes, const void *mine,
                                          void *all)
 {
-    return canto_comm_gather_small(((checked_comm *)base)->inner, bytes, mine, all);
-}
-
-static canto_status checked_split(canto_comm *base, const char *lane, int color, canto_comm **out)
-{
-    checked_comm *comm = (checked_comm *)base;
-    canto_comm *inner;
-    CANTO_TRY(canto_comm_split(comm->inner, lane, color, &inner));
-    return canto_comm_checked_open(inner, comm->checks, out);
-}
-
-static void checked_destroy(canto_comm *base)
-{
-    checked_comm *comm = (checked_comm *)base;
-    if (base->failed != CANTO_OK) comm->inner->failed = base->failed;
-    canto_comm_destroy(&comm->inner);
-    canto_comm_base_free(base);
+    return told((canto_checked *)base, canto_checked_gather_small(base, bytes, mine, all));
 }
 
 static void checked_abort(canto_comm *base, int code)
 {
-    canto_comm_abort(((checked_comm *)base)->inner, code);
+    canto_comm_abort(((canto_checked *)base)->inner, code);
 }
+
+// --- opening and closing ---
+
+// After an error what is inside is only taken apart locally, too.
+static void close_lane(const canto_checked *comm, canto_comm **lane)
+{
+    if (*lane && canto_alarm_rung(comm->alarm)) (*lane)->failed = CANTO_ERROR_COMM;
+    canto_comm_destroy(lane);
+}
+
+static void checked_destroy(canto_comm *base)
+{
+    canto_checked *comm = (canto_checked *)base;
+    // An error found here makes the rest local; there is nobody to return it to.
+    if (comm->headers && !canto_alarm_rung(comm->alarm)) told(comm, canto_headers_goodbye(comm));
+    close_lane(comm, &comm->headers);
+    close_lane(comm, &comm->small);
+    close_lane(comm, &comm->inner);
+    canto_alarm_release(comm->alarm);
+    for (int r = 0; comm->peers && r < base->size; r++) {
+        for (int deed = 0; deed < CANTO_DEEDS; deed++) free(comm->peers[r].pairs[deed].arrived);
+    }
+    for (int i = 0; i < comm->messages_n; i++) free(comm->messages[i]);
+    free(comm->messages);
+    free(comm->peers);
+    free(comm->names);
+    canto_comm_base_free(base);
+}
+
+static canto_status checked_split(canto_comm *base, const char *lane, int color, canto_comm **out);
 
 static const canto_comm_ops checked_ops = {
     .name = "checked",
@@ -94,12 +217,71 @@ static const canto_comm_ops checked_ops = {
     .abort = checked_abort,
 };
 
+// Collective on inner. Takes inner and one reference of the alarm, also when it fails.
+static canto_status wrap(canto_comm *inner, canto_alarm *alarm, canto_comm_checks checks,
+                         canto_checked **out)
+{
+    canto_comm *base;
+    canto_status status = canto_comm_base_create(sizeof(canto_checked), &checked_ops, inner->lane,
+                                                 inner->rank, inner->size, &base);
+    if (status != CANTO_OK) {
+        canto_comm_destroy(&inner);
+        canto_alarm_release(alarm);
+        return status;
+    }
+    canto_checked *comm = (canto_checked *)base;
+    comm->inner = inner;
+    comm->alarm = alarm;
+    comm->checks = checks;
+    comm->names = calloc((size_t)base->size, sizeof *comm->names);
+    comm->peers = calloc((size_t)base->size, sizeof *comm->peers);
+    if (!comm->names || !comm->peers) {
+        status = canto_error_raise(CANTO_ERROR_MEMORY, __FILE__, __LINE__,
+                                   "lane %s: no memory for %d ranks", base->lane, base->size);
+    }
+    if (status == CANTO_OK) status = canto_comm_split(inner, "small", 0, &comm->small);
+    if (status == CANTO_OK && checks.headers) {
+        status = canto_comm_split(inner, "headers", 0, &comm->headers);
+    }
+    if (status != CANTO_OK) {
+        told(comm, status);
+        canto_comm_destroy(&base);
+    }
+    *out = (canto_checked *)base;
+    return status;
+}
+
 canto_status canto_comm_checked_open(canto_comm *inner, canto_comm_checks checks, canto_comm **out)
 {
-    CANTO_TRY(canto_comm_base_create(sizeof(checked_comm), &checked_ops, inner->lane, inner->rank,
-                                     inner->size, out));
-    checked_comm *comm = (checked_comm *)*out;
-    comm->inner = inner;
-    comm->checks = checks;
+    *out = NULL;
+    canto_alarm *alarm;
+    CANTO_TRY(canto_alarm_open(inner, &alarm));
+    canto_checked *comm;
+    CANTO_TRY(wrap(inner, alarm, checks, &comm));
+    for (int r = 0; r < inner->size; r++) comm->names[r] = r;
+    *out = &comm->base;
     return CANTO_OK;
+}
+
+// All ranks are known to be here, and to be splitting, before the inner communicator blocks in it.
+static canto_status split(canto_checked *comm, const char *lane, int color, canto_comm **out)
+{
+    int *colors = comm->base.scratch;
+    CANTO_TRY(canto_checked_gather_colors(comm, &color, colors));
+    canto_comm *inner;
+    CANTO_TRY(canto_comm_split(comm->inner, lane, color, &inner));
+    canto_checked *part;
+    CANTO_TRY(wrap(inner, canto_alarm_share(comm->alarm), comm->checks, &part));
+    int n = 0;
+    for (int r = 0; r < comm->base.size; r++) {
+        if (colors[r] == color) part->names[n++] = comm->names[r];
+    }
+    *out = &part->base;
+    return CANTO_OK;
+}
+
+static canto_status checked_split(canto_comm *base, const char *lane, int color, canto_comm **out)
+{
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, split(comm, lane, color, out));
 }
