@@ -14,6 +14,8 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
 
 #define MODULES(X)                                                                                 \
     X(test_comm)                                                                                   \
+    X(test_comm_checked)                                                                           \
+    X(test_comm_rings)                                                                             \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;
