@@ -54,43 +54,22 @@ static canto_status check_pattern(const canto_config *config, const canto_config
     return CANTO_OK;
 }
 
-static canto_status check_mixers(const canto_config *config, const canto_config_source *source)
-{
-    const canto_model_config *model = &config->model;
-    const canto_place place = blame(source, "model.mixers", "model.mixers");
-    for (int i = 0; i < model->mixers_n; i++) {
-        const canto_mixer_config *mixer = &model->mixers[i];
-        const char *name = mixer->kind->name;
-        if (mixer->kind->softmax && mixer->decay != CANTO_DECAY_NONE) {
-            return canto_config_fail(&place, "mixer %c in model.mixers: %s has no decay",
-                                     mixer->letter, name);
-        }
-        if (mixer->kind->softmax && mixer->normaliser) {
-            return canto_config_fail(&place, "mixer %c in model.mixers: %s has no normaliser",
-                                     mixer->letter, name);
-        }
-        if (!mixer->kind->softmax && mixer->window > 0) {
-            return canto_config_fail(&place, "mixer %c in model.mixers: %s has no window",
-                                     mixer->letter, name);
-        }
-    }
-    return CANTO_OK;
-}
-
-// The model knows its own rules; its sentence names the key, which has a place.
+// The model knows its own rules. Its sentence names keys: the place to look at is where one of them
+// was set last, the first named if several were.
 static canto_status resolve_model(canto_config *config, const canto_config_source *source)
 {
-    canto_status status = canto_model_config_resolve(&config->model);
-    if (status == CANTO_OK) return CANTO_OK;
-    const canto_key *named = NULL;
-    const char *earliest = NULL;
+    if (canto_model_config_resolve(&config->model) == CANTO_OK) return CANTO_OK;
+    canto_place place = {.name = source->name};
+    const char *message = canto_error_message(), *earliest = NULL;
+    canto_origin origin = CANTO_ORIGIN_DEFAULT;
     for (const canto_key *key = canto_keys; key->name; key++) {
-        const char *at = strstr(canto_error_message(), key->name);
-        if (!at || (earliest && at >= earliest)) continue;
-        named = key;
+        const char *at = strstr(message, key->name);
+        const canto_origin set = source->settings[key - canto_keys].origin;
+        if (!at || set < origin || (set == origin && earliest && at > earliest)) continue;
+        place = place_of(source, key);
         earliest = at;
+        origin = set;
     }
-    const canto_place place = named ? place_of(source, named) : (canto_place){.name = source->name};
     canto_config_locate(&place);
     return CANTO_ERROR_CONFIG;
 }
@@ -160,7 +139,6 @@ static canto_status check_evaluation(const canto_config *config, const canto_con
 canto_status canto_config_check(canto_config *config, const canto_config_source *source)
 {
     CANTO_TRY(check_pattern(config, source));
-    CANTO_TRY(check_mixers(config, source));
     CANTO_TRY(resolve_model(config, source));
     if (config->data.max_documents == 0) config->data.max_documents = config->train.batch;
     CANTO_TRY(check_weights(config, source));

@@ -151,9 +151,9 @@ static const bad_file bad_files[] = {
     {"mixers that are a mapping", TEXT("model:\n  mixers: {letter: W}\n"), 2, 11,
      "model.mixers must be a list of mixers"},
     {"window of a linear mixer", TEXT("model:\n  mixers: [{letter: W, kind: basic, window: 4}]\n"),
-     2, 11, "mixer W|basic has no window"},
+     2, 11, "model.mixers W|window"},
     {"decay of softmax", TEXT("model:\n  mixers: [{letter: W, kind: softmax, decay: alibi}]\n"), 2,
-     11, "mixer W|softmax has no decay"},
+     11, "model.mixers W|decay"},
     {"heads not divisible by kv_heads", TEXT("model:\n  heads: 4\n  kv_heads: 3\n"), 3, 13,
      "model.kv_heads|3|4"},
     {"d_model not divisible by heads", TEXT("model:\n  d_model: 250\n  heads: 4\n"), 2, 12,
@@ -386,7 +386,7 @@ static void test_mixers(void **state)
                         "    - letter: L\n"
                         "      decay: none\n"
                         "      kind: lightning\n"
-                        "    - {kind: basic, letter: B, heads: 2, kv_heads: 1, rope: true}\n";
+                        "    - {kind: basic, letter: B, heads: 2, kv_heads: 1}\n";
     CANTO_TEST_OK(parse(text, sizeof text - 1, &c));
     assert_int_equal(c.model.mixers_n, 4);
     assert_int_equal(c.model.mixers[0].letter, 'L'); // redefined where it was
@@ -394,7 +394,7 @@ static void test_mixers(void **state)
     assert_int_equal(c.model.mixers[1].letter, 'S');
     assert_int_equal(c.model.mixers[2].window, 16);
     assert_true(c.model.mixers[2].rope);
-    assert_true(c.model.mixers[3].normaliser && c.model.mixers[3].rope);
+    assert_true(c.model.mixers[3].normaliser && !c.model.mixers[3].rope);
     assert_int_equal(c.model.mixers[3].kv_heads, 1);
     CANTO_TEST_OK(override("model.mixers=[{letter: W, kind: basic}]", &c));
     assert_int_equal(c.model.mixers_n, 3);
@@ -602,10 +602,10 @@ static void random_config(draw *from, canto_config *c)
         canto_mixer_config *mixer = &c->model.mixers[i];
         mixer->letter = letters[i];
         mixer->kind = &canto_mixer_kinds[below(from, 3)];
-        mixer->rope = below(from, 2);
         if (mixer->kind->softmax) mixer->window = below(from, 100);
         if (!mixer->kind->softmax) mixer->decay = (canto_decay)below(from, 4);
         if (!mixer->kind->softmax) mixer->normaliser = below(from, 2);
+        if (!mixer->normaliser) mixer->rope = below(from, 2);
     }
     memset(c->model.pattern, 0, sizeof c->model.pattern);
     for (int64_t i = below(from, 9); i >= 0; i--) c->model.pattern[i] = letters[below(from, 4)];
