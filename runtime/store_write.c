@@ -1,8 +1,9 @@
 // Writing a checkpoint in two phases.
 //
 // Keeps: one HDF5 image in memory per rank that has data, twice its size while the file is written.
-// Sends: three small gathers and about eight agreements per checkpoint, and from each rank to rank
-// 0 one message with the description of its part (about 150 bytes a piece).
+// Sends: at the beginning one broadcast and two agreements; at the commit two small gathers, six
+// agreements, and from each other rank to rank 0 one message with the description of its part
+// (about 200 bytes a piece).
 //
 // Every stage ends in canto_comm_agree, so that all ranks go on or all give up:
 //     shards written and synced | described to rank 0 | manifest, rename, `latest` | retention

@@ -16,6 +16,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_comm)                                                                                   \
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
+    X(test_store_mpi)                                                                              \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;
