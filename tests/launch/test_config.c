@@ -240,6 +240,40 @@ static void test_windows_line_ends_count_once(void **state)
     check_sentence("line ends", parse(bad, sizeof bad - 1, &config), "bad.yaml:3:4: ", "0xFF");
 }
 
+static char *repeated(const char *before, const char *piece, int n, const char *after)
+{
+    char *text = calloc(1, strlen(before) + (size_t)n * strlen(piece) + strlen(after) + 1);
+    strcat(text, before);
+    for (int i = 0; i < n; i++) strcat(text, piece);
+    return strcat(text, after);
+}
+
+static void test_too_many(void **state)
+{
+    (void)state;
+    canto_config config;
+    char *text = repeated("parallel: {layout: uneven, weights: [", "1,", CANTO_WEIGHTS_MAX, "]}");
+    CANTO_TEST_OK(parse(text, strlen(text), &config));
+    assert_int_equal(config.parallel.weights_n, CANTO_WEIGHTS_MAX);
+    free(text);
+    text = repeated("parallel: {layout: uneven, weights: [", "1,", CANTO_WEIGHTS_MAX, "1]}");
+    check_sentence("weights", parse(text, strlen(text), &config),
+                   "bad.yaml:1:550: ", "parallel.weights must have at most 256 entries");
+    free(text);
+    char list[1024] = "model: {mixers: [\n";
+    for (char letter = 'a'; letter < 'a' + CANTO_MIXERS_MAX - 1; letter++) {
+        snprintf(list + strlen(list), sizeof list - strlen(list), "{letter: %c, kind: basic},\n",
+                 letter);
+    }
+    strcat(list, "]}");
+    check_sentence("mixers", parse(list, strlen(list), &config), "bad.yaml:16:1: ",
+                   "model.mixers must have at most 16 letters, L and S included");
+    text = repeated("train: {", "long", 100, ": 1}");
+    check_sentence("name", parse(text, strlen(text), &config),
+                   "bad.yaml:1:9: ", "unknown key 'longlong|longl...' in section train");
+    free(text);
+}
+
 static void test_size_limits(void **state)
 {
     (void)state;
@@ -833,6 +867,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_windows_line_ends_count_once),
+        cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_size_limits),
         cmocka_unit_test(test_files_that_cannot_be_read),
         cmocka_unit_test(test_bad_overrides),
