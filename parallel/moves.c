@@ -51,23 +51,17 @@ static int64_t *key(canto_moves *moves, const canto_move *move)
     return &moves->place[(int64_t)move->step * CANTO_MOVE_KINDS + move->kind];
 }
 
-static canto_status count_steps(canto_moves *moves, const canto_schedule *schedule, bool backward)
+int canto_moves_steps(const canto_schedule *schedule, bool backward)
 {
-    moves->steps = 1;
+    int steps = 1;
     for (int i = 0; i < schedule->parts_n; i++) {
-        if (schedule->parts[i].step >= moves->steps) moves->steps = schedule->parts[i].step + 1;
+        if (schedule->parts[i].step >= steps) steps = schedule->parts[i].step + 1;
     }
     for (int64_t i = 0; i < schedule->visits_n; i++) {
         int last = schedule->visits[i].need + (backward ? 1 : 0);
-        if (last >= moves->steps) moves->steps = last + 1;
+        if (last >= steps) steps = last + 1;
     }
-    if (moves->steps > moves->steps_capacity || 2 * schedule->visits_n > moves->capacity) {
-        CANTO_FAIL(CANTO_ERROR_CAPACITY,
-                   "moves: %d steps and %lld visits, but there is room for %d and %lld",
-                   moves->steps, (long long)schedule->visits_n, moves->steps_capacity,
-                   (long long)moves->capacity / 2);
-    }
-    return CANTO_OK;
+    return steps;
 }
 
 // With `write` false: counts the moves of each key into the place after it. With true: writes each
@@ -89,7 +83,13 @@ static void each_move(canto_moves *moves, const canto_schedule *schedule, bool b
 
 canto_status canto_moves_make(canto_moves *moves, const canto_schedule *schedule, bool backward)
 {
-    CANTO_TRY(count_steps(moves, schedule, backward));
+    moves->steps = canto_moves_steps(schedule, backward);
+    if (moves->steps > moves->steps_capacity || 2 * schedule->visits_n > moves->capacity) {
+        CANTO_FAIL(CANTO_ERROR_CAPACITY,
+                   "moves: %d steps and %lld visits, but there is room for %d and %lld",
+                   moves->steps, (long long)schedule->visits_n, moves->steps_capacity,
+                   (long long)moves->capacity / 2);
+    }
     int keys = moves->steps * CANTO_MOVE_KINDS;
     memset(moves->place, 0, ((size_t)keys + 1) * sizeof *moves->place);
     each_move(moves, schedule, backward, false);

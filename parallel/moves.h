@@ -39,6 +39,8 @@ typedef struct canto_moves {
     int64_t *place;   // in the arena; scratch
 } canto_moves;
 
+// Number of steps of the schedule's forward or backward pass.
+int canto_moves_steps(const canto_schedule *schedule, bool backward);
 // Steps that are enough for any schedule that the strategies make on `size` ranks.
 int canto_moves_steps_bound(int size);
 // Room for the moves of `visits_max` visits, forward or backward, in at most `steps_max` steps.

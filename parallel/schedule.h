@@ -96,10 +96,17 @@ bool canto_needs_covers(const canto_needs *needs, int rank, int64_t begin, int64
 canto_status canto_schedule_make(canto_schedule *schedule, const canto_strategy *strategy,
                                  const canto_needs *needs, const canto_shards *shards);
 
-// Checks a schedule of all ranks: parts divide the keys; a rank is visited exactly once if it needs
-// a part and never otherwise; the sender holds what it sends; step < need; need grows along a
-// chain; playing forward and backward messages of all ranks ends. CANTO_ERROR_MISMATCH with a
-// sentence that names the part, the visit and the ranks. Uses memory of its own.
+// No schedule uses steps beyond this one: a two-level ring needs less than two a rank.
+static inline int canto_schedule_step_max(int size)
+{
+    return 4 * size;
+}
+
+// Checks a schedule of all ranks (rank -1; the mask's keys belong to `shards`): parts divide the
+// keys; a rank is visited exactly once if it needs a part and never otherwise; the sender holds
+// what it sends; step < need; need grows along a chain; playing forward and backward messages of
+// all ranks ends. CANTO_ERROR_MISMATCH with a sentence that names the part, the visit and the
+// ranks. Uses memory of its own.
 canto_status canto_schedule_verify(const canto_schedule *schedule, const canto_mask *mask,
                                    const canto_shards *shards);
 

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SMALL_RANKS = 12, SMALL_TOKENS = 64 };
 
@@ -158,11 +159,166 @@ static void test_rank_moves(void **state)
     }
 }
 
+// --- digests ---
+
+static uint64_t digest_of(canto_layout layout, int size, int64_t left,
+                          const canto_strategy *strategy)
+{
+    world w;
+    world_open(&w, (world_desc){.layout = layout, .size = size, .length = 64, .rank = 0});
+    world_window(&w, left, 0);
+    world_schedule(&w, strategy);
+    uint64_t digest = w.schedule.digest;
+    world_close(&w);
+    return digest;
+}
+
+static void test_digests_differ(void **state)
+{
+    (void)state;
+    const canto_strategy *ring = &canto_strategy_ring;
+    uint64_t digest = digest_of(CANTO_LAYOUT_ZIGZAG, 4, CANTO_UNLIMITED, ring);
+    assert_true(digest == digest_of(CANTO_LAYOUT_ZIGZAG, 4, CANTO_UNLIMITED, ring));
+    assert_true(digest != digest_of(CANTO_LAYOUT_CONTIGUOUS, 4, CANTO_UNLIMITED, ring));
+    assert_true(digest != digest_of(CANTO_LAYOUT_ZIGZAG, 5, CANTO_UNLIMITED, ring));
+    assert_true(digest != digest_of(CANTO_LAYOUT_ZIGZAG, 4, 20, ring));
+    assert_true(digest !=
+                digest_of(CANTO_LAYOUT_ZIGZAG, 4, CANTO_UNLIMITED, &canto_strategy_gather));
+}
+
+// --- room and time ---
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    world w;
+    world_open(&w, (world_desc){.size = 4, .length = 64, .rank = 0});
+    world_window(&w, CANTO_UNLIMITED, 0);
+    CANTO_TEST_FAILS(CANTO_ERROR_UNSUPPORTED, "'serial' cannot run on 4 ranks",
+                     canto_schedule_make(&w.schedule, &canto_strategy_serial, &w.needs, &w.shards));
+    w.schedule.parts_capacity = 3;
+    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "more than 3 parts",
+                     canto_schedule_make(&w.schedule, &canto_strategy_ring, &w.needs, &w.shards));
+    w.schedule.parts_capacity = 4;
+    w.schedule.visits_capacity = 1;
+    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "more than 1 visits",
+                     canto_schedule_make(&w.schedule, &canto_strategy_ring, &w.needs, &w.shards));
+    w.needs.runs_capacity = 3;
+    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "more than 3 runs",
+                     canto_needs_make(&w.needs, &w.mask, &w.shards));
+    assert_null(canto_strategy_find("star"));
+    assert_ptr_equal(canto_strategy_find("gather"), &canto_strategy_gather);
+    world_close(&w);
+}
+
+// The memory of one rank's schedule grows as W, not as W^2.
+static void test_room_of_one_rank(void **state)
+{
+    (void)state;
+    for (int zigzag = 0; zigzag < 2; zigzag++) {
+        for (int size = 4; size <= 1024; size *= 4) {
+            world w;
+            world_open(
+                &w, (world_desc){.layout = zigzag ? CANTO_LAYOUT_ZIGZAG : CANTO_LAYOUT_CONTIGUOUS,
+                                 .size = size,
+                                 .length = 7 * size + 3,
+                                 .rank = 0});
+            assert_true(w.schedule.visits_capacity <= 40 * size);
+            assert_true(w.schedule.parts_capacity <= 6 * size + 2);
+            world_close(&w);
+        }
+    }
+}
+
+static int allocations; // made by the library itself, counted by the linker's wrapping
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+    allocations++;
+    return __real_calloc(n, bytes);
+}
+
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    allocations++;
+    return __real_realloc(old, bytes);
+}
+
+// What happens in every step of training: a new schedule for new documents.
+static void test_remaking(void **state)
+{
+    (void)state;
+    enum { REPEATS = 200 };
+    dice d = {.seed = 33};
+    world w;
+    world_open(
+        &w,
+        (world_desc){
+            .layout = CANTO_LAYOUT_ZIGZAG, .size = 4, .length = 16384, .bands_max = 64, .rank = 1});
+    void *volatile block = malloc(1);
+    free(block);
+    assert_int_equal(allocations, 1); // the wrapping works
+    allocations = 0;
+    clock_t begin = clock();
+    int n = 0;
+    for (int i = 0; i < REPEATS; i++) {
+        int64_t starts[65] = {0};
+        for (n = 0; n < 63; n++) starts[n + 1] = starts[n] + 1 + roll(&d, 259);
+        starts[++n] = 16384;
+        canto_documents documents = {n, starts};
+        bool made =
+            canto_mask_set(&w.mask, &documents, CANTO_UNLIMITED, 0) == CANTO_OK &&
+            canto_needs_make(&w.needs, &w.mask, &w.shards) == CANTO_OK &&
+            canto_schedule_make(&w.schedule, &canto_strategy_ring, &w.needs, &w.shards) == CANTO_OK;
+        if (!made) fail_msg("%s", canto_error_message());
+    }
+    double microseconds = 1e6 * (double)(clock() - begin) / CLOCKS_PER_SEC / REPEATS;
+    assert_int_equal(allocations, 0);
+    print_message("4 ranks, %d documents: %.1f us, %d parts\n", n, microseconds,
+                  w.schedule.parts_n);
+    assert_true(microseconds < 5000);
+    world_close(&w);
+}
+
+static void test_thousand_ranks(void **state)
+{
+    (void)state;
+    world w;
+    world_open(
+        &w,
+        (world_desc){.layout = CANTO_LAYOUT_ZIGZAG, .size = 1024, .length = 2048 * 8, .rank = -1});
+    clock_t begin = clock();
+    world_window(&w, CANTO_UNLIMITED, 0);
+    world_schedule(&w, &canto_strategy_ring);
+    clock_t made = clock();
+    CANTO_TEST_OK(canto_schedule_verify(&w.schedule, &w.mask, &w.shards));
+    clock_t verified = clock();
+    double make_s = (double)(made - begin) / CLOCKS_PER_SEC;
+    double verify_s = (double)(verified - made) / CLOCKS_PER_SEC;
+    print_message("1024 ranks, %lld visits: make %.2f s, verify %.2f s\n",
+                  (long long)w.schedule.visits_n, make_s, verify_s);
+    assert_int_equal(w.schedule.visits_n, 1570305); // 3/2 W(W-1) - (W-1)
+    assert_true(make_s + verify_s < 5);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sent_once),
-        cmocka_unit_test(test_rank_moves),
+        cmocka_unit_test(test_sent_once),        cmocka_unit_test(test_rank_moves),
+        cmocka_unit_test(test_digests_differ),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_room_of_one_rank), cmocka_unit_test(test_remaking),
+        cmocka_unit_test(test_thousand_ranks),
     };
     return cmocka_run_group_tests_name("parallel.schedule", tests, NULL, NULL);
 }
