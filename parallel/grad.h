@@ -10,23 +10,46 @@
 #include "runtime/backend.h"
 #include "runtime/comm.h"
 
-typedef struct canto_grad canto_grad;
+enum { CANTO_GRAD_WINDOW = 3 }; // buckets under way at once
 
-// Buckets are [bounds[i], bounds[i+1]) of the flat array `grads`. comm: the lane, borrowed.
+// One bucket under way. Message h - 1 of `in` and `out` goes h ranks far.
+typedef struct canto_grad_exchange {
+    int bucket;
+    int added;          // messages of `in` that are in the sum
+    canto_request *in;  // [W - 1], in the arena
+    canto_request *out; // [W - 1], in the arena
+    float *received;    // [W - 1, largest piece], in the arena
+} canto_grad_exchange;
+
+typedef struct canto_grad {
+    canto_comm *comm; // borrowed
+    const canto_kernels *kernels;
+    int buckets_n;
+    const int64_t *bounds; // borrowed: buckets are [bounds[i], bounds[i + 1]) of `grads`
+    float *grads;          // borrowed
+    int64_t piece_max;
+    canto_grad_exchange window[CANTO_GRAD_WINDOW];
+    int *order;  // [buckets_n], in the arena: buckets started since the last finish, in order
+    bool *known; // [buckets_n], in the arena: is in `order`
+    int started, begun, done; // of `order`: asked for >= under way >= summed
+} canto_grad;
+
+// comm: the lane, borrowed as bounds and grads are. May measure.
 canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto_kernels *kernels,
-                               int buckets_n, const int64_t *bounds, float *grads,
-                               canto_grad **out);
-// The piece of `bucket` that `rank` owns, as a range of the flat array. Pure.
+                               int buckets_n, const int64_t *bounds, float *grads, canto_grad *out);
+// The piece of `bucket` that `rank` owns, as a range of the flat array. Pure; good after measuring.
 void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end);
 
-// Starts the reduction of one bucket; all ranks start buckets in the same order. Poll between
-// pieces of work.
+// Starts the reduction of one bucket, whose gradients must then stay untouched; all ranks start
+// buckets in the same order, each once. Poll between pieces of work. Sends nothing yet when
+// CANTO_GRAD_WINDOW buckets are under way: a later poll does.
 canto_status canto_grad_start(canto_grad *grad, int bucket);
 canto_status canto_grad_poll(canto_grad *grad);
 // All started buckets: my pieces of `grads` then hold the sums over all ranks (the rest of `grads`
-// is undefined).
+// keeps this rank's own gradients). The sum of rank r's piece is r + (r-1) + ... + (r+1), in this
+// order whatever arrives first.
 canto_status canto_grad_finish(canto_grad *grad);
-// Every rank's pieces of `params` (same layout) to every rank.
+// Every rank's pieces of `params` (same layout) to every rank. Collective, after finish.
 canto_status canto_grad_gather(canto_grad *grad, float *params);
 
 #endif

@@ -17,6 +17,8 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
     X(test_store_mpi)                                                                              \
+    X(test_grad)                                                                                   \
+    X(test_mesh)                                                                                   \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;

@@ -1,0 +1,230 @@
+// Reduce-scatter and all-gather of the flat gradient and parameters, bucket by bucket, on a lane of
+// its own. In hop h a rank sends to the one h further and receives from the one h back, so that all
+// pairs are busy and nobody is flooded.
+//
+// Sends per bucket of n numbers and rank, each way: W-1 messages, n (W-1)/W numbers (a rank without
+// a piece, in a bucket smaller than W, gets no message). Keeps three buckets' worth of received
+// pieces: 3 (W-1)/W of the largest bucket. Cutting optimizer state this way is ZeRO's first two
+// stages (Rajbhandari et al., SC 2020).
+#include "parallel/grad.h"
+
+typedef struct range {
+    int64_t begin, count;
+} range;
+
+static range piece_of(const canto_grad *grad, int bucket, int rank)
+{
+    int64_t begin, end;
+    canto_grad_piece(grad, bucket, rank, &begin, &end);
+    return (range){begin, end - begin};
+}
+
+void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end)
+{
+    const int64_t first = grad->bounds[bucket];
+    const int64_t count = grad->bounds[bucket + 1] - first;
+    *begin = first + count * rank / grad->comm->size;
+    *end = first + count * (rank + 1) / grad->comm->size;
+}
+
+static int further(const canto_grad *grad, int hop)
+{
+    return (grad->comm->rank + hop) % grad->comm->size;
+}
+
+static int back(const canto_grad *grad, int hop)
+{
+    return (grad->comm->rank + grad->comm->size - hop) % grad->comm->size;
+}
+
+static canto_tensor floats(float *data, range piece)
+{
+    return canto_tensor_vector(CANTO_F32, data, piece.count);
+}
+
+canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto_kernels *kernels,
+                               int buckets_n, const int64_t *bounds, float *grads, canto_grad *out)
+{
+    *out = (canto_grad){
+        .comm = comm, .kernels = kernels, .buckets_n = buckets_n, .bounds = bounds, .grads = grads};
+    for (int b = 0; b < buckets_n; b++) {
+        const int64_t largest = (bounds[b + 1] - bounds[b] + comm->size - 1) / comm->size;
+        if (largest > out->piece_max) out->piece_max = largest;
+    }
+    const int64_t others = comm->size - 1;
+    for (int w = 0; w < CANTO_GRAD_WINDOW; w++) {
+        canto_grad_exchange *at = &out->window[w];
+        CANTO_TRY(canto_arena_array(arena, "gradient receives", others, sizeof *at->in,
+                                    (void **)&at->in));
+        CANTO_TRY(
+            canto_arena_array(arena, "gradient sends", others, sizeof *at->out, (void **)&at->out));
+        CANTO_TRY(canto_arena_array(arena, "gradient pieces", others * out->piece_max,
+                                    sizeof *at->received, (void **)&at->received));
+    }
+    CANTO_TRY(canto_arena_array(arena, "gradient order", buckets_n, sizeof *out->order,
+                                (void **)&out->order));
+    return canto_arena_array(arena, "gradient buckets", buckets_n, sizeof *out->known,
+                             (void **)&out->known);
+}
+
+// --- one bucket ---
+
+static canto_grad_exchange *exchange_at(canto_grad *grad, int place)
+{
+    return &grad->window[place % CANTO_GRAD_WINDOW];
+}
+
+static float *received(const canto_grad *grad, const canto_grad_exchange *at, int hop)
+{
+    return at->received + (hop - 1) * grad->piece_max;
+}
+
+static canto_status begin_reduce(canto_grad *grad, canto_grad_exchange *at, int bucket)
+{
+    at->bucket = bucket;
+    at->added = 0;
+    const range mine = piece_of(grad, bucket, grad->comm->rank);
+    CANTO_TRY(canto_comm_group_begin(grad->comm));
+    for (int hop = 1; hop < grad->comm->size; hop++) {
+        at->in[hop - 1] = at->out[hop - 1] = CANTO_REQUEST_NONE;
+        const range theirs = piece_of(grad, bucket, further(grad, hop));
+        if (mine.count > 0) {
+            CANTO_TRY(canto_comm_recv(grad->comm, back(grad, hop),
+                                      floats(received(grad, at, hop), mine), &at->in[hop - 1]));
+        }
+        if (theirs.count > 0) {
+            CANTO_TRY(canto_comm_send(grad->comm, further(grad, hop),
+                                      floats(grad->grads + theirs.begin, theirs),
+                                      &at->out[hop - 1]));
+        }
+    }
+    return canto_comm_group_end(grad->comm);
+}
+
+static void add_next(canto_grad *grad, canto_grad_exchange *at)
+{
+    const range mine = piece_of(grad, at->bucket, grad->comm->rank);
+    at->added++;
+    grad->kernels->add(mine.count, received(grad, at, at->added), grad->grads + mine.begin);
+}
+
+// Adds what has come, in order of hops; done when all is added and sent.
+static canto_status poll_reduce(canto_grad *grad, canto_grad_exchange *at, bool *done)
+{
+    *done = false;
+    while (at->added < grad->comm->size - 1) {
+        bool came;
+        CANTO_TRY(canto_comm_poll(grad->comm, &at->in[at->added], &came));
+        if (!came) return CANTO_OK;
+        add_next(grad, at);
+    }
+    for (int i = 0; i < grad->comm->size - 1; i++) {
+        bool sent;
+        CANTO_TRY(canto_comm_poll(grad->comm, &at->out[i], &sent));
+        if (!sent) return CANTO_OK;
+    }
+    *done = true;
+    return CANTO_OK;
+}
+
+static canto_status finish_reduce(canto_grad *grad, canto_grad_exchange *at)
+{
+    while (at->added < grad->comm->size - 1) {
+        CANTO_TRY(canto_comm_wait(grad->comm, &at->in[at->added]));
+        add_next(grad, at);
+    }
+    for (int i = 0; i < grad->comm->size - 1; i++) {
+        CANTO_TRY(canto_comm_wait(grad->comm, &at->out[i]));
+    }
+    return CANTO_OK;
+}
+
+// --- all of them: order[done .. begun) are under way, order[begun .. started) wait for a place ---
+
+static canto_status begin_waiting(canto_grad *grad)
+{
+    while (grad->begun < grad->started && grad->begun - grad->done < CANTO_GRAD_WINDOW) {
+        const int place = grad->begun++;
+        CANTO_TRY(begin_reduce(grad, exchange_at(grad, place), grad->order[place]));
+    }
+    return CANTO_OK;
+}
+
+canto_status canto_grad_start(canto_grad *grad, int bucket)
+{
+    CANTO_CHECK(bucket >= 0 && bucket < grad->buckets_n && !grad->known[bucket],
+                "gradients: bucket %d of %d does not exist or is started already", bucket,
+                grad->buckets_n);
+    grad->known[bucket] = true;
+    grad->order[grad->started++] = bucket;
+    return begin_waiting(grad);
+}
+
+canto_status canto_grad_poll(canto_grad *grad)
+{
+    for (int place = grad->done; place < grad->begun; place++) {
+        bool done;
+        CANTO_TRY(poll_reduce(grad, exchange_at(grad, place), &done));
+        if (done && place == grad->done) grad->done++;
+    }
+    return begin_waiting(grad);
+}
+
+canto_status canto_grad_finish(canto_grad *grad)
+{
+    while (grad->done < grad->started) {
+        CANTO_TRY(finish_reduce(grad, exchange_at(grad, grad->done)));
+        grad->done++;
+        CANTO_TRY(begin_waiting(grad));
+    }
+    for (int i = 0; i < grad->started; i++) grad->known[grad->order[i]] = false;
+    grad->started = grad->begun = grad->done = 0;
+    return CANTO_OK;
+}
+
+// --- gather ---
+
+static canto_status begin_gather(canto_grad *grad, canto_grad_exchange *at, int bucket,
+                                 float *params)
+{
+    const range mine = piece_of(grad, bucket, grad->comm->rank);
+    CANTO_TRY(canto_comm_group_begin(grad->comm));
+    for (int hop = 1; hop < grad->comm->size; hop++) {
+        at->in[hop - 1] = at->out[hop - 1] = CANTO_REQUEST_NONE;
+        const range theirs = piece_of(grad, bucket, back(grad, hop));
+        if (theirs.count > 0) {
+            CANTO_TRY(canto_comm_recv(grad->comm, back(grad, hop),
+                                      floats(params + theirs.begin, theirs), &at->in[hop - 1]));
+        }
+        if (mine.count > 0) {
+            CANTO_TRY(canto_comm_send(grad->comm, further(grad, hop),
+                                      floats(params + mine.begin, mine), &at->out[hop - 1]));
+        }
+    }
+    return canto_comm_group_end(grad->comm);
+}
+
+static canto_status finish_gather(canto_grad *grad, canto_grad_exchange *at)
+{
+    for (int i = 0; i < grad->comm->size - 1; i++) {
+        CANTO_TRY(canto_comm_wait(grad->comm, &at->in[i]));
+        CANTO_TRY(canto_comm_wait(grad->comm, &at->out[i]));
+    }
+    return CANTO_OK;
+}
+
+canto_status canto_grad_gather(canto_grad *grad, float *params)
+{
+    CANTO_CHECK(grad->started == 0, "gradients: gather before the reduction is finished");
+    int done = 0;
+    for (int bucket = 0; bucket < grad->buckets_n; bucket++) {
+        if (bucket - done == CANTO_GRAD_WINDOW) {
+            CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
+        }
+        CANTO_TRY(begin_gather(grad, exchange_at(grad, bucket), bucket, params));
+    }
+    while (done < grad->buckets_n) {
+        CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
+    }
+    return CANTO_OK;
+}

@@ -1,0 +1,47 @@
+// The grid of ranks. Making it splits the world three times; nothing is sent afterwards.
+#include "parallel/mesh.h"
+
+static canto_status shape(int ranks, int dp, int cp, canto_mesh *out)
+{
+    if (dp >= 0 && cp >= 0) {
+        if (cp == 0) cp = dp == 0 ? ranks : ranks / dp;
+        if (dp == 0 && cp > 0) dp = ranks / cp;
+    }
+    if (dp < 1 || cp < 1 || dp * (int64_t)cp != ranks) {
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "parallel.dp %d x parallel.cp %d is not the number of ranks, %d; set one of "
+                   "them to 0 or start another number",
+                   out->dp, out->cp, ranks);
+    }
+    out->dp = dp;
+    out->cp = cp;
+    return CANTO_OK;
+}
+
+static canto_status split(canto_mesh *mesh)
+{
+    canto_comm *world = mesh->world;
+    CANTO_TRY(canto_comm_split(world, "schedule", mesh->dp_rank, &mesh->schedule));
+    CANTO_TRY(canto_comm_split(world, "gradients", 0, &mesh->gradients));
+    return canto_comm_split(world, "control", 0, &mesh->control);
+}
+
+canto_status canto_mesh_create(canto_comm *world, int dp, int cp, canto_mesh *out)
+{
+    *out = (canto_mesh){.dp = dp, .cp = cp, .world = world};
+    // The same numbers on every rank, so all fail here or none does.
+    CANTO_TRY(shape(world->size, dp, cp, out));
+    out->dp_rank = world->rank / out->cp;
+    out->cp_rank = world->rank % out->cp;
+    const canto_status status = split(out);
+    if (status != CANTO_OK) canto_mesh_destroy(out);
+    return status;
+}
+
+void canto_mesh_destroy(canto_mesh *mesh)
+{
+    canto_comm_destroy(&mesh->control);
+    canto_comm_destroy(&mesh->gradients);
+    canto_comm_destroy(&mesh->schedule);
+    *mesh = (canto_mesh){0};
+}

@@ -1,0 +1,72 @@
+// The grid of ranks: places, sizes and lanes, for every way to divide the ranks.
+#include "tests/canto_test.h"
+
+#include "parallel/mesh.h"
+
+static void check_place(const canto_mesh *mesh, int dp, int cp)
+{
+    const int rank = canto_test_world->rank;
+    assert_int_equal(mesh->dp, dp);
+    assert_int_equal(mesh->cp, cp);
+    assert_int_equal(mesh->dp_rank * cp + mesh->cp_rank, rank);
+    assert_true(mesh->cp_rank >= 0 && mesh->cp_rank < cp);
+    assert_int_equal(mesh->schedule->size, cp);
+    assert_int_equal(mesh->schedule->rank, mesh->cp_rank);
+    assert_int_equal(mesh->gradients->size, dp * cp);
+    assert_int_equal(mesh->control->rank, rank);
+    assert_string_equal(mesh->schedule->lane, "schedule");
+    assert_string_equal(mesh->gradients->lane, "gradients");
+    assert_string_equal(mesh->control->lane, "control");
+}
+
+// A context group is a run of neighbouring ranks.
+static void check_group(const canto_mesh *mesh)
+{
+    int all[64];
+    const int me = canto_test_world->rank;
+    CANTO_TEST_OK(canto_comm_gather_small(mesh->schedule, sizeof me, &me, all));
+    for (int r = 0; r < mesh->cp; r++) assert_int_equal(all[r], mesh->dp_rank * mesh->cp + r);
+}
+
+static void test_every_grid(void **state)
+{
+    (void)state;
+    const int ranks = canto_test_world->size;
+    for (int dp = 1; dp <= ranks; dp++) {
+        if (ranks % dp != 0) continue;
+        const int cp = ranks / dp;
+        const int asked[][2] = {{dp, cp}, {dp, 0}, {0, cp}};
+        for (int i = 0; i < 3; i++) {
+            canto_mesh mesh;
+            CANTO_TEST_OK(canto_mesh_create(canto_test_world, asked[i][0], asked[i][1], &mesh));
+            check_place(&mesh, dp, cp);
+            check_group(&mesh);
+            canto_mesh_destroy(&mesh);
+            assert_null(mesh.schedule);
+        }
+    }
+}
+
+static void test_defaults_and_refusals(void **state)
+{
+    (void)state;
+    const int ranks = canto_test_world->size;
+    canto_mesh mesh;
+    CANTO_TEST_OK(canto_mesh_create(canto_test_world, 0, 0, &mesh));
+    check_place(&mesh, 1, ranks);
+    canto_mesh_destroy(&mesh);
+    const int wrong[][2] = {{ranks + 1, 1}, {ranks, 2}, {ranks + 1, 0},    {0, ranks + 1},
+                            {-1, 1},        {0, -2},    {1 << 30, 1 << 30}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "is not the number of ranks",
+                         canto_mesh_create(canto_test_world, wrong[i][0], wrong[i][1], &mesh));
+        canto_mesh_destroy(&mesh);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_every_grid),
+    cmocka_unit_test(test_defaults_and_refusals),
+};
+
+const canto_test_module test_mesh = {"mesh", tests, sizeof tests / sizeof *tests};
