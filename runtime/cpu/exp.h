@@ -37,6 +37,30 @@ static inline float canto_cpu_exp(float x)
     return x > highest ? INFINITY : result;
 }
 
+// 2^x: relative error below 2e-7 for -126 <= x <= 127; 0 below, 2^127 above, NaN for NaN.
+static inline float canto_cpu_exp2(float x)
+{
+    float clamped = x < -126.0f ? -126.0f : x;
+    clamped = clamped > 127.0f ? 127.0f : clamped;
+    const float magic = 12582912.0f;
+    float shifted = clamped + magic;
+    float r = clamped - (shifted - magic); // in [-1/2, 1/2]
+    // 1 + r times the interpolation of (2^r - 1) / r at six Chebyshev points, so that 2^0 is 1.
+    float p = 1.54531629e-4f;
+    p = p * r + 1.33908634e-3f;
+    p = p * r + 9.61808256e-3f;
+    p = p * r + 5.55035711e-2f;
+    p = p * r + 2.40226508e-1f;
+    p = p * r + 6.93147188e-1f;
+    p = p * r + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << 23) + ((uint32_t)127 << 23);
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return x < -126.0f ? 0.0f : p * power;
+}
+
 static inline float canto_cpu_sigmoid(float x)
 {
     return 1.0f / (1.0f + canto_cpu_exp(-x));
