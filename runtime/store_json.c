@@ -8,6 +8,7 @@
 #include "runtime/store_manifest.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -318,6 +319,15 @@ static canto_status body_from_json(const char *name, json_t *body, canto_manifes
     return canto_manifest_sort(out);
 }
 
+// What would be a caller's mistake while writing is the file's fault here.
+static canto_status blame_file(const char *name)
+{
+    char reason[CANTO_MESSAGE_MAX];
+    snprintf(reason, sizeof reason, "%s", canto_error_message());
+    canto_error_clear();
+    return foreign(name, reason);
+}
+
 canto_status canto_manifest_decode(const char *name, const char *text, size_t bytes,
                                    canto_manifest *out)
 {
@@ -330,6 +340,7 @@ canto_status canto_manifest_decode(const char *name, const char *text, size_t by
     if (!body) return foreign(name, error.text);
     canto_status status = body_from_json(name, body, out);
     json_decref(body);
+    if (status == CANTO_ERROR_ARGUMENT) status = blame_file(name);
     if (status != CANTO_OK) canto_manifest_destroy(out);
     return status;
 }
