@@ -16,9 +16,10 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_comm)                                                                                   \
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
-    X(test_store_mpi)                                                                              \
     X(test_grad)                                                                                   \
     X(test_mesh)                                                                                   \
+    X(test_store_mpi)                                                                              \
+    X(test_topology)                                                                               \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;

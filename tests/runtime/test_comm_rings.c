@@ -2,7 +2,7 @@
 // lane each they never disturb one another; on one lane together they must be caught.
 #include "tests/canto_test.h"
 
-#include "runtime/comm_base.h"
+#include "runtime/comm_checked.h"
 #include "runtime/rng.h"
 
 #include <string.h>
@@ -88,6 +88,8 @@ static void test_two_lanes(void **state)
         assert_int_equal(rings[i].wrong, 0);
         assert_int_equal(rings[i].lane->counts.messages_sent, HOPS);
         assert_int_equal(rings[i].lane->counts.bytes_received, HOPS * 4 * rings[i].n);
+        // Places for open messages are used again: two are open at a time, so there are two.
+        assert_int_equal(((const canto_checked *)rings[i].lane)->messages_n, 2);
         canto_comm_destroy(&rings[i].lane);
     }
 }
