@@ -40,7 +40,7 @@ void store_case_expect(canto_store_reader *reader, int generation, int parts);
 // Opens (step < 0: the newest) and expects generation = step; returns the step.
 int64_t store_case_load(canto_comm *comm, const char *dir, int64_t step);
 
-// A new directory under TMPDIR or /tmp; removed with all that is in it.
+// A new directory under TMPDIR, /dev/shm or /tmp; removed with all that is in it.
 void store_case_directory(char path[256]);
 void store_case_remove(const char *path);
 // A file of a checkpoint: into memory (caller frees), and back.
