@@ -8,7 +8,7 @@
 #include <string.h>
 
 // Tokens of a local pass between two polls.
-enum { POLL_TOKENS = 512 };
+enum { POLL_TOKENS = 128 };
 
 typedef struct recur {
     canto_plan *plan;

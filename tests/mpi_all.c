@@ -13,9 +13,11 @@
 enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm ends the process
 
 #define MODULES(X)                                                                                 \
+    X(test_bytes_linear)                                                                           \
     X(test_comm)                                                                                   \
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
+    X(test_conformance_linear)                                                                     \
     X(test_grad)                                                                                   \
     X(test_mesh)                                                                                   \
     X(test_store_mpi)                                                                              \

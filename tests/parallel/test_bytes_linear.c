@@ -1,0 +1,136 @@
+// Messages and bytes of linear attention, counted by the communicator and summed over ranks,
+// against plain numbers. One state: 2 key/value heads x 4 x (3 + 1) floats = 128 bytes.
+#include "tests/canto_test.h"
+
+#include "parallel/recur.h"
+
+#include <string.h>
+
+enum { HEADS = 2, KEY_DIM = 4, VALUE_DIM = 3, STATE_BYTES = 128, TOKENS_MAX = 4 * 48 };
+
+static canto_arena arena;
+static canto_comm *lane;
+
+typedef struct sent {
+    double messages, bytes; // by all ranks
+} sent;
+
+static sent counted(void)
+{
+    double all[2] = {(double)lane->counts.messages_sent, (double)lane->counts.bytes_sent};
+    CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 2, all));
+    return (sent){all[0], all[1]};
+}
+
+static sent since(sent before)
+{
+    sent now = counted();
+    return (sent){now.messages - before.messages, now.bytes - before.bytes};
+}
+
+// What one forward and one backward pass send; one document of `tokens`.
+static void run(const canto_transport *transport, canto_layout layout, int64_t tokens,
+                sent *forward, sent *backward)
+{
+    canto_mesh mesh = {.dp = 1, .cp = lane->size, .cp_rank = lane->rank, .schedule = lane};
+    canto_linear_shape shape = {.heads = HEADS,
+                                .kv_heads = HEADS,
+                                .key_dim = KEY_DIM,
+                                .value_dim = VALUE_DIM,
+                                .ones = true};
+    canto_plan_desc desc = {.mesh = &mesh,
+                            .kernels = &canto_kernels_cpu,
+                            .layout = layout,
+                            .softmax = &canto_strategy_ring,
+                            .linear = transport,
+                            .sequences_n = 1,
+                            .sequence_length = tokens,
+                            .documents_max = 1,
+                            .state_count_max = canto_linear_state_count(&shape)};
+    canto_plan plan;
+    canto_documents documents = {1, (int64_t[]){0, tokens}};
+    canto_arena_release(&arena, 0);
+    CANTO_TEST_OK(canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_OK(canto_plan_update(&plan, &documents));
+    static float q[TOKENS_MAX * 8], kv[TOKENS_MAX * 14], y[TOKENS_MAX * 8];
+    static float dq[TOKENS_MAX * 8], dkv[TOKENS_MAX * 14];
+    canto_test_fill("q", TOKENS_MAX * 8, q);
+    canto_test_fill("kv", TOKENS_MAX * 14, kv);
+    float *states;
+    void *work;
+    CANTO_TEST_OK(canto_arena_array(&arena, "states", canto_recur_states_count(&plan, &shape),
+                                    sizeof *states, (void **)&states));
+    CANTO_TEST_OK(canto_arena_take(&arena, "work", canto_recur_work_bytes(&plan, &shape), &work));
+    sent before = counted();
+    CANTO_TEST_OK(canto_recur_forward(&plan, &shape, q, kv, y, states, work));
+    *forward = since(before);
+    before = counted();
+    CANTO_TEST_OK(canto_recur_backward(&plan, &shape, q, kv, states, y, dq, dkv, work));
+    *backward = since(before);
+    canto_plan_destroy(&plan);
+}
+
+// messages [W - 1]: on W = 1, 2, 3, 4 ranks.
+static void expect(const char *name, canto_layout layout, const int messages[4])
+{
+    if (lane->size > 4) skip();
+    int expected = messages[lane->size - 1];
+    for (int64_t tokens = 48; tokens <= TOKENS_MAX; tokens *= 4) {
+        sent forward, backward;
+        run(canto_transport_find(name), layout, tokens, &forward, &backward);
+        assert_int_equal((int)forward.messages, expected);
+        assert_int_equal((int)backward.messages, expected);
+        assert_int_equal((int)forward.bytes, expected * STATE_BYTES);
+        assert_int_equal((int)backward.bytes, expected * STATE_BYTES);
+    }
+}
+
+static void test_lasp1_contiguous(void **state)
+{
+    (void)state;
+    expect("lasp1", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 1, 2, 3});
+}
+
+static void test_lasp1_zigzag(void **state)
+{
+    (void)state;
+    expect("lasp1", CANTO_LAYOUT_ZIGZAG, (int[]){0, 2, 4, 6});
+}
+
+static void test_lasp2_contiguous(void **state)
+{
+    (void)state;
+    expect("lasp2", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 2, 6, 12});
+}
+
+// 2W chunks are 2W - 1 segments: the two chunks in the middle are neighbours on one rank, and
+// travel as one summary.
+static void test_lasp2_zigzag(void **state)
+{
+    (void)state;
+    expect("lasp2", CANTO_LAYOUT_ZIGZAG, (int[]){0, 3, 10, 21});
+}
+
+static int open_module(void **state)
+{
+    (void)state;
+    if (canto_arena_create(&arena, (size_t)16 << 20) != CANTO_OK) return 1;
+    return canto_comm_split(canto_test_world, "schedule", 0, &lane) != CANTO_OK;
+}
+
+static int close_module(void **state)
+{
+    (void)state;
+    canto_comm_destroy(&lane);
+    canto_arena_destroy(&arena);
+    return 0;
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_lasp1_contiguous, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_lasp1_zigzag, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_lasp2_contiguous, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_lasp2_zigzag, open_module, close_module),
+};
+
+const canto_test_module test_bytes_linear = {"bytes_linear", tests, sizeof tests / sizeof tests[0]};

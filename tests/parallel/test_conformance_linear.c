@@ -1,0 +1,330 @@
+// Distributed linear attention against the double reference over the whole sequence: every
+// transport x mixer x documents x layout x heads x length, forward and backward, every token; and
+// the error does not grow with the number of ranks.
+#include "tests/canto_test.h"
+
+#include "parallel/recur.h"
+#include "tests/parallel/world.h"
+#include "tests/ref/linear.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HEADS = 4, KEY_DIM = 6, VALUE_DIM = 5, TOKENS_MAX = 1000, RANKS_MAX = 16 };
+enum { Q_WIDTH = HEADS * KEY_DIM, KV_WIDTH_MAX = HEADS * (KEY_DIM + VALUE_DIM) };
+enum { Y_WIDTH_MAX = HEADS * (VALUE_DIM + 1), O_WIDTH = HEADS * VALUE_DIM };
+// Large, because with eps = 0 a document of one token has o = v, and its dq is nothing but rounding.
+static const double EPS = 0.5;
+
+typedef enum mixer_kind { MIXER_NORMALISED, MIXER_PLAIN, MIXER_DECAY, MIXERS_N } mixer_kind;
+typedef enum documents_kind {
+    DOCUMENTS_NONE,
+    DOCUMENTS_RANDOM,
+    DOCUMENTS_SINGLE,
+    DOCUMENTS_N
+} documents_kind;
+
+// One whole sequence (or several), its inputs, and what the reference makes of it.
+typedef struct problem {
+    mixer_kind mixer;
+    canto_linear_shape shape;
+    int sequences_n;
+    int64_t tokens, kv_width, y_width;
+    canto_documents documents;
+    int64_t starts[TOKENS_MAX + 1];
+    float q[TOKENS_MAX * Q_WIDTH], kv[TOKENS_MAX * KV_WIDTH_MAX], dout[TOKENS_MAX * O_WIDTH];
+    double o_ref[TOKENS_MAX * O_WIDTH], dq_ref[TOKENS_MAX * Q_WIDTH];
+    double dkv_ref[TOKENS_MAX * KV_WIDTH_MAX];
+} problem;
+
+typedef struct errors {
+    double o, dq, dkv;
+} errors;
+
+static problem *task; // owned by the module
+static canto_arena arena;
+static canto_comm *lane, *alone;
+
+static const float decays[HEADS] = {-0.3f, -50, -1e-4f, 0};
+
+// --- making problems ---
+
+static void fill_documents(documents_kind kind, int64_t sequence_length)
+{
+    dice d = {.seed = (uint64_t)task->tokens};
+    task->documents = (canto_documents){0, task->starts};
+    for (int s = 0; s < task->sequences_n; s++) {
+        int64_t begin = s * sequence_length, *starts = task->starts + task->documents.n;
+        int n = kind == DOCUMENTS_NONE ? 1 : (int)sequence_length;
+        if (kind == DOCUMENTS_RANDOM) n = roll_documents(&d, sequence_length, 1 + n / 9, starts);
+        if (kind != DOCUMENTS_RANDOM)
+            for (int i = 0; i < n; i++) starts[i] = i;
+        for (int i = 0; i < n; i++) starts[i] += begin;
+        task->documents.n += n;
+    }
+    task->starts[task->documents.n] = task->tokens;
+}
+
+// Features of the basic kind are positive.
+static void fill_inputs(void)
+{
+    canto_test_fill("q", task->tokens * Q_WIDTH, task->q);
+    canto_test_fill("kv", task->tokens * task->kv_width, task->kv);
+    canto_test_fill("dout", task->tokens * O_WIDTH, task->dout);
+    if (task->mixer == MIXER_DECAY) return;
+    int64_t k_width = (int64_t)task->shape.kv_heads * KEY_DIM;
+    canto_kernels_cpu.feature_forward(CANTO_FEATURE_ELU1, task->tokens, Q_WIDTH, Q_WIDTH, task->q,
+                                      task->q);
+    canto_kernels_cpu.feature_forward(CANTO_FEATURE_ELU1, task->tokens, k_width, task->kv_width,
+                                      task->kv, task->kv);
+}
+
+static double *widen(int64_t n, const float *x)
+{
+    double *wide = malloc(sizeof *wide * (size_t)n);
+    assert_non_null(wide);
+    for (int64_t i = 0; i < n; i++) wide[i] = x[i];
+    return wide;
+}
+
+static void fill_reference(void)
+{
+    int64_t n = task->tokens, entries = n * HEADS;
+    canto_ref_documents documents = {task->documents.n, task->starts};
+    double *q = widen(n * Q_WIDTH, task->q), *kv = widen(n * task->kv_width, task->kv);
+    double *dout = widen(n * O_WIDTH, task->dout);
+    double *y = malloc(sizeof *y * (size_t)(2 * n * Y_WIDTH_MAX)), *dy = y + n * Y_WIDTH_MAX;
+    assert_non_null(y);
+    canto_ref_linear_forward(&task->shape, n, documents, q, kv, NULL, y, NULL);
+    if (task->shape.ones) {
+        canto_ref_normalise(entries, VALUE_DIM, EPS, y, task->o_ref);
+        canto_ref_normalise_backward(entries, VALUE_DIM, EPS, y, dout, dy);
+    } else {
+        memcpy(task->o_ref, y, sizeof *y * (size_t)(n * O_WIDTH));
+        memcpy(dy, dout, sizeof *y * (size_t)(n * O_WIDTH));
+    }
+    canto_ref_linear_backward(&task->shape, n, documents, q, kv, NULL, dy, NULL, task->dq_ref,
+                              task->dkv_ref, NULL);
+    free(q), free(kv), free(dout), free(y);
+}
+
+static void make_problem(mixer_kind mixer, documents_kind kind, int kv_heads, int sequences_n,
+                         int64_t sequence_length)
+{
+    task->mixer = mixer;
+    task->shape = (canto_linear_shape){.heads = HEADS,
+                                       .kv_heads = kv_heads,
+                                       .key_dim = KEY_DIM,
+                                       .value_dim = VALUE_DIM,
+                                       .ones = mixer == MIXER_NORMALISED,
+                                       .log_decay = mixer == MIXER_DECAY ? decays : NULL};
+    task->sequences_n = sequences_n;
+    task->tokens = sequences_n * sequence_length;
+    task->kv_width = canto_linear_kv_width(&task->shape);
+    task->y_width = (int64_t)HEADS * canto_linear_columns(&task->shape);
+    fill_documents(kind, sequence_length);
+    fill_inputs();
+    fill_reference();
+}
+
+// --- running them ---
+
+// One rank's part: inputs, then results.
+typedef struct part {
+    float *q, *kv, *dout, *y, *o, *dy, *dq, *dkv, *states;
+    void *work;
+} part;
+
+static float *take(int64_t count)
+{
+    float *out;
+    CANTO_TEST_OK(canto_arena_array(&arena, "part", count, sizeof *out, (void **)&out));
+    return out;
+}
+
+static float *take_rows(const canto_plan *plan, int64_t width, const float *whole)
+{
+    float *rows = take(plan->tokens * width);
+    for (int64_t t = 0; t < plan->tokens; t++)
+        memcpy(rows + t * width, whole + plan->positions[t] * width, sizeof *rows * (size_t)width);
+    return rows;
+}
+
+static part take_part(const canto_plan *plan)
+{
+    part mine = {.q = take_rows(plan, Q_WIDTH, task->q),
+                 .kv = take_rows(plan, task->kv_width, task->kv),
+                 .dout = take_rows(plan, O_WIDTH, task->dout),
+                 .y = take(plan->tokens * Y_WIDTH_MAX),
+                 .o = take(plan->tokens * O_WIDTH),
+                 .dy = take(plan->tokens * Y_WIDTH_MAX),
+                 .dq = take(plan->tokens * Q_WIDTH),
+                 .dkv = take(plan->tokens * task->kv_width),
+                 .states = take(canto_recur_states_count(plan, &task->shape))};
+    CANTO_TEST_OK(
+        canto_arena_take(&arena, "work", canto_recur_work_bytes(plan, &task->shape), &mine.work));
+    return mine;
+}
+
+// As a layer does it.
+static void run_part(canto_plan *plan, part *mine)
+{
+    const canto_kernels *kernels = plan->desc.kernels;
+    int64_t entries = plan->tokens * HEADS;
+    CANTO_TEST_OK(canto_recur_forward(plan, &task->shape, mine->q, mine->kv, mine->y, mine->states,
+                                      mine->work));
+    if (task->shape.ones) {
+        kernels->linear_normalise(entries, VALUE_DIM, (float)EPS, mine->y, mine->o);
+        kernels->linear_normalise_backward(entries, VALUE_DIM, (float)EPS, mine->y, mine->dout,
+                                           mine->dy);
+    } else {
+        mine->o = mine->y;
+        mine->dy = mine->dout;
+    }
+    CANTO_TEST_OK(canto_recur_backward(plan, &task->shape, mine->q, mine->kv, mine->states,
+                                       mine->dy, mine->dq, mine->dkv, mine->work));
+}
+
+// Largest error of my rows, divided by the largest number of the whole tensor.
+static double error_of(const canto_plan *plan, int64_t width, const float *rows,
+                       const double *whole)
+{
+    double largest = 0, error = 0;
+    for (int64_t i = 0; i < task->tokens * width; i++) largest = fmax(largest, fabs(whole[i]));
+    for (int64_t t = 0; t < plan->tokens; t++) {
+        for (int64_t c = 0; c < width; c++) {
+            double x = rows[t * width + c];
+            if (!isfinite(x)) return INFINITY;
+            error = fmax(error, fabs(x - whole[plan->positions[t] * width + c]));
+        }
+    }
+    return largest > 0 ? error / largest : error;
+}
+
+static errors run(canto_comm *comm, canto_layout layout, const canto_transport *transport)
+{
+    static const int weights[RANKS_MAX] = {2, 0, 1, 3, 1};
+    canto_mesh mesh = {.dp = 1, .cp = comm->size, .cp_rank = comm->rank, .schedule = comm};
+    canto_plan_desc desc = {.mesh = &mesh,
+                            .kernels = &canto_kernels_cpu,
+                            .layout = layout,
+                            .weights = layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
+                            .softmax = &canto_strategy_ring,
+                            .linear = transport,
+                            .sequences_n = task->sequences_n,
+                            .sequence_length = task->tokens / task->sequences_n,
+                            .documents_max = task->documents.n,
+                            .state_count_max = canto_linear_state_count(&task->shape)};
+    canto_arena_release(&arena, 0);
+    canto_plan plan;
+    CANTO_TEST_OK(canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_OK(canto_plan_update(&plan, &task->documents));
+    part mine = take_part(&plan);
+    run_part(&plan, &mine);
+    errors found = {error_of(&plan, O_WIDTH, mine.o, task->o_ref),
+                    error_of(&plan, Q_WIDTH, mine.dq, task->dq_ref),
+                    error_of(&plan, task->kv_width, mine.dkv, task->dkv_ref)};
+    canto_plan_destroy(&plan);
+    return found;
+}
+
+static errors worst_of_ranks(errors mine)
+{
+    errors all[RANKS_MAX], worst = {0};
+    CANTO_TEST_OK(canto_comm_gather_small(canto_test_world, sizeof mine, &mine, all));
+    for (int r = 0; r < canto_test_world->size; r++) {
+        worst.o = fmax(worst.o, all[r].o);
+        worst.dq = fmax(worst.dq, all[r].dq);
+        worst.dkv = fmax(worst.dkv, all[r].dkv);
+    }
+    return worst;
+}
+
+static void expect(const char *what, const char *name, double error, double alone_error,
+                   double tolerance)
+{
+    if (error <= tolerance && error <= 1.25 * alone_error + 1e-7) return;
+    fail_msg("%s: %s: error %.3g on %d ranks (%.3g on one), tolerance %.3g; "
+             "%d x %lld tokens, %d documents, mixer %d, %d key/value heads",
+             name, what, error, canto_test_world->size, alone_error, tolerance, task->sequences_n,
+             (long long)(task->tokens / task->sequences_n), task->documents.n, task->mixer,
+             task->shape.kv_heads);
+}
+
+static void check_problem(void)
+{
+    errors one = run(alone, CANTO_LAYOUT_CONTIGUOUS, &canto_transport_lasp1);
+    for (int t = 0; canto_transports[t]; t++) {
+        for (canto_layout layout = 0; layout <= CANTO_LAYOUT_UNEVEN; layout++) {
+            errors found = worst_of_ranks(run(lane, layout, canto_transports[t]));
+            const char *name = canto_transports[t]->name;
+            expect("o", name, found.o, one.o, canto_test_forward_tolerance(task->tokens));
+            expect("dq", name, found.dq, one.dq, CANTO_TEST_GRADIENT);
+            expect("dkv", name, found.dkv, one.dkv, CANTO_TEST_GRADIENT);
+        }
+    }
+}
+
+// --- the module ---
+
+static int open_module(void **state)
+{
+    (void)state;
+    task = malloc(sizeof *task);
+    if (!task || canto_arena_create(&arena, (size_t)256 << 20) != CANTO_OK) return 1;
+    if (canto_comm_self_open(&alone) != CANTO_OK) return 1;
+    return canto_comm_split(canto_test_world, "schedule", 0, &lane) != CANTO_OK;
+}
+
+static int close_module(void **state)
+{
+    (void)state;
+    canto_comm_destroy(&lane);
+    canto_comm_destroy(&alone);
+    canto_arena_destroy(&arena);
+    free(task);
+    return 0;
+}
+
+static void check_mixer(mixer_kind mixer)
+{
+    static const int64_t lengths[] = {1, 7, 64, 129, 1000};
+    for (int i = 0; i < 5; i++) {
+        for (documents_kind kind = 0; kind < DOCUMENTS_N; kind++) {
+            for (int kv_heads = HEADS; kv_heads > 1; kv_heads /= 2) {
+                make_problem(mixer, kind, kv_heads, 1, lengths[i]);
+                check_problem();
+            }
+        }
+    }
+    make_problem(mixer, DOCUMENTS_RANDOM, HEADS / 2, 3, 41);
+    check_problem();
+}
+
+static void test_normalised(void **state)
+{
+    (void)state;
+    check_mixer(MIXER_NORMALISED);
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    check_mixer(MIXER_PLAIN);
+}
+
+static void test_decay(void **state)
+{
+    (void)state;
+    check_mixer(MIXER_DECAY);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_normalised, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_plain, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_decay, open_module, close_module),
+};
+
+const canto_test_module test_conformance_linear = {"conformance_linear", tests,
+                                                   sizeof tests / sizeof tests[0]};
