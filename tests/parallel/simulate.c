@@ -72,6 +72,7 @@ static void check_parts(simulation *sim)
         for (int64_t k = p->begin; k < p->end; k++) {
             parts_of[k]++;
             wrong(sim, sim->problem->holder[k] != p->owner, "holder of a part");
+            wrong(sim, sim->problem->span[k] != sim->problem->span[p->begin], "two spans");
         }
     }
     for (int k = 0; k < sim->problem->tokens; k++) {

@@ -9,6 +9,7 @@ enum { SIM_RANKS = 6, SIM_TOKENS = 16, SIM_VISITS = 160 };
 
 typedef struct sim_problem {
     int ranks, tokens;
+    int span[SIM_TOKENS];                 // number of each token's span
     int holder[SIM_TOKENS];               // rank of each token
     bool allowed[SIM_TOKENS][SIM_TOKENS]; // [query][key]
 } sim_problem;

@@ -90,19 +90,10 @@ static void test_buffers(void **state)
     (void)state;
     dice d = {.seed = 51};
     for (int trial = 0; trial < 400; trial++) {
-        int weights[12];
-        int64_t starts[WORLD_DOCUMENTS_MAX + 1];
-        world_desc desc = {.layout = (canto_layout)roll(&d, 3), .rank = -1};
-        desc.size = 1 + (int)roll(&d, 12);
-        desc.length = roll(&d, 300);
-        for (int r = 0; r < desc.size; r++) weights[r] = 1 + (int)roll(&d, 5);
-        if (desc.layout == CANTO_LAYOUT_UNEVEN) desc.weights = weights;
-        int n = roll_documents(&d, desc.length, 1 + (int)roll(&d, 30), starts);
-        desc.bands_max = n;
+        random_case c;
         world w;
-        world_open(&w, desc);
-        int64_t left = roll(&d, 2) ? CANTO_UNLIMITED : roll(&d, 50);
-        world_documents(&w, n, starts, left, roll(&d, 3) ? 0 : roll(&d, 50));
+        roll_case(&d, 1 + (int)roll(&d, 12), roll(&d, 300), 1 + (int)roll(&d, 30), &c);
+        world_open_case(&w, &c, -1);
         for (int i = 1; canto_strategies[i]; i++) {
             canto_price p = price_of(&w, canto_strategies[i], &nothing);
             assert_true(p.peak_part_rows <= 2 * w.shards.tokens_max);

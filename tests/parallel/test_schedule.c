@@ -49,22 +49,9 @@ static void check_parts(const world *w)
     assert_int_equal(position, w->shards.length);
 }
 
-static world_desc roll_division(dice *d, int *weights)
+static void roll_small(dice *d, random_case *c)
 {
-    world_desc desc = {.layout = (canto_layout)roll(d, 3), .rank = -1};
-    desc.size = 1 + (int)roll(d, SMALL_RANKS);
-    desc.length = roll(d, SMALL_TOKENS + 1);
-    if (desc.layout == CANTO_LAYOUT_UNEVEN) {
-        for (int r = 0; r < desc.size; r++) weights[r] = (int)roll(d, 4) * (int)roll(d, 4);
-        weights[roll(d, desc.size)] += 1;
-        desc.weights = weights;
-    }
-    return desc;
-}
-
-static int64_t roll_side(dice *d, int64_t length)
-{
-    return roll(d, 3) == 0 ? CANTO_UNLIMITED : roll(d, 2) ? roll(d, 5) : roll(d, length + 1);
+    roll_case(d, 1 + (int)roll(d, SMALL_RANKS), roll(d, SMALL_TOKENS + 1), 1 + (int)roll(d, 20), c);
 }
 
 static void test_sent_once(void **state)
@@ -72,15 +59,10 @@ static void test_sent_once(void **state)
     (void)state;
     dice d = {.seed = 31};
     for (int trial = 0; trial < 2000; trial++) {
-        int weights[SMALL_RANKS];
-        int64_t starts[SMALL_TOKENS + 1];
+        random_case c;
         world w;
-        world_desc desc = roll_division(&d, weights);
-        int n = roll_documents(&d, desc.length, 1 + (int)roll(&d, 20), starts);
-        desc.bands_max = n;
-        world_open(&w, desc);
-        world_documents(&w, n, starts, roll_side(&d, w.shards.length),
-                        roll_side(&d, w.shards.length));
+        roll_small(&d, &c);
+        world_open_case(&w, &c, -1);
         for (int i = 0; canto_strategies[i]; i++) {
             if (!canto_strategies[i]->applicable(w.shards.size)) continue;
             world_schedule(&w, canto_strategies[i]);
@@ -91,50 +73,105 @@ static void test_sent_once(void **state)
     }
 }
 
-// Moves of one rank's schedule are those of everybody's that touch the rank, in the same order.
-static void check_rank_moves(const world_desc *desc, const world *all, const canto_strategy *s,
-                             const canto_documents *documents, int64_t left, int64_t right)
+// --- moves ---
+
+static void open_moves(canto_arena *arena, const canto_schedule *schedule, bool backward,
+                       canto_moves *out)
 {
-    for (int rank = 0; rank < desc->size; rank++) {
-        world_desc mine = *desc;
-        world w;
-        mine.rank = rank;
-        world_open(&w, mine);
-        world_documents(&w, documents->n, documents->starts, left, right);
-        world_schedule(&w, s);
-        assert_true(w.schedule.digest == all->schedule.digest);
-        for (int backward = 0; backward < 2; backward++) {
-            canto_arena arena;
-            canto_moves every, some;
-            CANTO_TEST_OK(canto_arena_create(&arena, 1 << 22));
-            int steps = canto_moves_steps_bound(desc->size);
-            CANTO_TEST_OK(canto_moves_create(&arena, all->schedule.visits_n, steps, &every));
-            CANTO_TEST_OK(canto_moves_create(&arena, w.schedule.visits_capacity, steps, &some));
-            CANTO_TEST_OK(canto_moves_make(&every, &all->schedule, backward));
-            CANTO_TEST_OK(canto_moves_make(&some, &w.schedule, backward));
-            int64_t n = 0;
-            for (int64_t i = 0; i < every.n; i++) {
-                canto_move e = every.list[i];
-                if (e.from != rank && e.to != rank) continue;
-                assert_true(n < some.n);
-                canto_move m = some.list[n++];
-                assert_memory_equal(&w.schedule.visits[m.visit], &all->schedule.visits[e.visit],
-                                    sizeof(canto_visit));
-                assert_int_equal(m.next < 0, e.next < 0);
-                if (e.next >= 0) {
-                    assert_memory_equal(&w.schedule.visits[m.next], &all->schedule.visits[e.next],
-                                        sizeof(canto_visit));
-                }
-                m.visit = e.visit;
-                m.next = e.next;
-                assert_memory_equal(&m, &e, sizeof m);
-                assert_true(some.first[m.step] <= n - 1 && n - 1 < some.first[m.step + 1]);
-            }
-            assert_int_equal(n, some.n);
-            canto_arena_destroy(&arena);
-        }
-        world_close(&w);
+    CANTO_TEST_OK(canto_arena_create(arena, 1 << 22));
+    CANTO_TEST_OK(canto_moves_create(arena, schedule->visits_n,
+                                     canto_moves_steps_bound(schedule->size), out));
+    CANTO_TEST_OK(canto_moves_make(out, schedule, backward));
+}
+
+// Causal ring on 3 ranks of 2 tokens: part 0 goes 0 -> 1 -> 2 and part 1 goes 1 -> 2.
+static void test_moves_by_hand(void **state)
+{
+    (void)state;
+    static const canto_move expected[] = {
+        {CANTO_MOVE_PART, 0, -1, 0, 1, 0, 0}, {CANTO_MOVE_PART, 2, -1, 1, 2, 0, 0},
+        {CANTO_MOVE_PART, 1, -1, 1, 2, 1, 1}, {CANTO_MOVE_SUM, 0, 1, 1, 2, 2, 2},
+        {CANTO_MOVE_HOME, 2, -1, 2, 1, 2, 2}, {CANTO_MOVE_HOME, 1, -1, 2, 0, 3, 3},
+    };
+    canto_arena arena;
+    canto_moves moves;
+    world w;
+    world_open(&w, (world_desc){.size = 3, .length = 6, .rank = -1});
+    world_window(&w, CANTO_UNLIMITED, 0);
+    world_schedule(&w, &canto_strategy_ring);
+    open_moves(&arena, &w.schedule, true, &moves);
+    assert_int_equal(moves.n, 6);
+    assert_int_equal(moves.steps, 4);
+    assert_memory_equal(moves.list, expected, sizeof expected);
+    CANTO_TEST_OK(canto_moves_make(&moves, &w.schedule, false));
+    assert_int_equal(moves.n, 3);
+    assert_int_equal(moves.steps, 3);
+    assert_memory_equal(moves.list, expected, 3 * sizeof expected[0]);
+    moves.steps_capacity = 2;
+    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "3 steps and 3 visits, but there is room for 2",
+                     canto_moves_make(&moves, &w.schedule, false));
+    canto_arena_destroy(&arena);
+    world_close(&w);
+}
+
+// A move that waits: both chains of a part that skips ranks begin at the owner, sums go home from
+// each, and a sum waits for the next visit where needs are more than a step apart.
+static void test_moves_of_a_gap(void **state)
+{
+    (void)state;
+    canto_part part = {.owner = 0, .begin = 0, .end = 1};
+    canto_visit visits[] = {{0, 0, 0, 1, 0, 1}, {0, 0, 1, 2, 2, 5}, {0, 1, 0, 3, 1, 2}};
+    canto_schedule s = {
+        .size = 4, .rank = -1, .parts_n = 1, .visits_n = 3, .parts = &part, .visits = visits};
+    static const canto_move sums[] = {{CANTO_MOVE_SUM, 0, 1, 1, 2, 2, 5},
+                                      {CANTO_MOVE_HOME, 2, -1, 3, 0, 3, 3},
+                                      {CANTO_MOVE_HOME, 1, -1, 2, 0, 6, 6}};
+    canto_arena arena;
+    canto_moves moves;
+    CANTO_TEST_OK(canto_arena_create(&arena, 1 << 12));
+    CANTO_TEST_OK(canto_moves_create(&arena, 3, 7, &moves));
+    CANTO_TEST_OK(canto_moves_make(&moves, &s, true));
+    assert_int_equal(moves.n, 6);
+    assert_int_equal(moves.steps, 7);
+    assert_memory_equal(&moves.list[moves.first[2] + 1], &sums[0], sizeof sums[0]);
+    assert_memory_equal(&moves.list[moves.first[3]], &sums[1], sizeof sums[1]);
+    assert_memory_equal(&moves.list[moves.first[6]], &sums[2], sizeof sums[2]);
+    canto_arena_destroy(&arena);
+}
+
+// The same move, with indices into another list of visits.
+static void check_same_move(const canto_schedule *mine, const canto_move *m,
+                            const canto_schedule *all, const canto_move *e)
+{
+    canto_move same = *m;
+    same.visit = e->visit;
+    same.next = e->next;
+    assert_memory_equal(&same, e, sizeof same);
+    assert_memory_equal(&mine->visits[m->visit], &all->visits[e->visit], sizeof(canto_visit));
+    assert_int_equal(m->next < 0, e->next < 0);
+    if (e->next < 0) return;
+    assert_memory_equal(&mine->visits[m->next], &all->visits[e->next], sizeof(canto_visit));
+}
+
+// Moves of one rank's schedule are those of everybody's that touch the rank, in the same order.
+static void check_rank_moves(const canto_schedule *mine, const canto_schedule *all, bool backward)
+{
+    canto_arena arenas[2];
+    canto_moves every, some;
+    open_moves(&arenas[0], all, backward, &every);
+    open_moves(&arenas[1], mine, backward, &some);
+    int64_t n = 0;
+    for (int64_t i = 0; i < every.n; i++) {
+        const canto_move *e = &every.list[i];
+        if (e->from != mine->rank && e->to != mine->rank) continue;
+        assert_true(n < some.n);
+        check_same_move(mine, &some.list[n], all, e);
+        assert_true(some.first[e->step] <= n && n < some.first[e->step + 1]);
+        n++;
     }
+    assert_int_equal(n, some.n);
+    canto_arena_destroy(&arenas[0]);
+    canto_arena_destroy(&arenas[1]);
 }
 
 static void test_rank_moves(void **state)
@@ -142,20 +179,21 @@ static void test_rank_moves(void **state)
     (void)state;
     dice d = {.seed = 32};
     for (int trial = 0; trial < 100; trial++) {
-        int weights[SMALL_RANKS];
-        int64_t starts[SMALL_TOKENS + 1];
-        world w;
-        world_desc desc = roll_division(&d, weights);
-        canto_documents documents = {roll_documents(&d, desc.length, 1 + (int)roll(&d, 20), starts),
-                                     starts};
-        desc.bands_max = documents.n;
-        world_open(&w, desc);
-        int64_t left = roll_side(&d, desc.length), right = roll_side(&d, desc.length);
-        world_documents(&w, documents.n, starts, left, right);
+        random_case c;
+        world all, mine;
+        roll_small(&d, &c);
+        world_open_case(&all, &c, -1);
         const canto_strategy *s = trial % 2 ? &canto_strategy_ring : &canto_strategy_gather;
-        world_schedule(&w, s);
-        check_rank_moves(&desc, &w, s, &documents, left, right);
-        world_close(&w);
+        world_schedule(&all, s);
+        for (int rank = 0; rank < all.shards.size; rank++) {
+            world_open_case(&mine, &c, rank);
+            world_schedule(&mine, s);
+            assert_true(mine.schedule.digest == all.schedule.digest);
+            check_rank_moves(&mine.schedule, &all.schedule, false);
+            check_rank_moves(&mine.schedule, &all.schedule, true);
+            world_close(&mine);
+        }
+        world_close(&all);
     }
 }
 
@@ -316,6 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sent_once),        cmocka_unit_test(test_rank_moves),
+        cmocka_unit_test(test_moves_by_hand),    cmocka_unit_test(test_moves_of_a_gap),
         cmocka_unit_test(test_digests_differ),   cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_room_of_one_rank), cmocka_unit_test(test_remaking),
         cmocka_unit_test(test_thousand_ranks),

@@ -14,35 +14,6 @@ static canto_status verify(const world *w)
     return canto_schedule_verify(&w->schedule, &w->mask, &w->shards);
 }
 
-static int64_t roll_side(dice *d, int64_t length)
-{
-    return roll(d, 3) == 0 ? CANTO_UNLIMITED : roll(d, length + 1);
-}
-
-static world_desc roll_division(dice *d, int size, int64_t length, int *weights)
-{
-    world_desc desc = {.layout = (canto_layout)roll(d, 3), .size = size, .length = length};
-    desc.rank = -1;
-    if (desc.layout == CANTO_LAYOUT_UNEVEN) {
-        for (int r = 0; r < size; r++) weights[r] = (int)roll(d, 4);
-        weights[roll(d, size)] += 1;
-        desc.weights = weights;
-    }
-    return desc;
-}
-
-// A random division and mask of documents, opened and with needs made.
-static void open_random(dice *d, int size, int64_t length, int documents_max, world *w)
-{
-    int weights[WORLD_RANKS_MAX];
-    int64_t starts[WORLD_DOCUMENTS_MAX + 1];
-    world_desc desc = roll_division(d, size, length, weights);
-    int n = roll_documents(d, length, documents_max, starts);
-    desc.bands_max = n;
-    world_open(w, desc);
-    world_documents(w, n, starts, roll_side(d, length), roll_side(d, length));
-}
-
 static void accept_all(world *w)
 {
     for (int i = 0; canto_strategies[i]; i++) {
@@ -52,23 +23,28 @@ static void accept_all(world *w)
     }
 }
 
+static void accept_random(dice *d, int size, int64_t length, int documents_max)
+{
+    random_case c;
+    world w;
+    roll_case(d, size, length, documents_max, &c);
+    world_open_case(&w, &c, -1);
+    accept_all(&w);
+    world_close(&w);
+}
+
 static void test_accepts_generated(void **state)
 {
     (void)state;
     dice d = {.seed = 41};
     for (int size = 1; size <= 12; size++) {
-        for (int trial = 0; trial < 40; trial++) {
-            world w;
-            open_random(&d, size, roll(&d, 200), 1 + (int)roll(&d, 60), &w);
-            accept_all(&w);
-            world_close(&w);
+        for (int trial = 0; trial < 60; trial++) {
+            accept_random(&d, size, roll(&d, 200), 1 + (int)roll(&d, 60));
         }
     }
-    for (int size = 16; size <= 256; size *= 4) {
-        world w;
-        open_random(&d, size, 5000, WORLD_DOCUMENTS_MAX, &w);
-        accept_all(&w);
-        world_close(&w);
+    for (int size = 16; size <= 1024; size *= 4) {
+        accept_random(&d, size, 10000, WORLD_DOCUMENTS_MAX);
+        accept_random(&d, size, 10000, 3);
     }
 }
 
@@ -319,11 +295,27 @@ static void damage(dice *d, canto_schedule *s)
     if (roll(d, 4)) sort_visits(s);
 }
 
+// Until something is different.
+static void damage_really(dice *d, canto_schedule *s)
+{
+    canto_part parts[SIM_TOKENS];
+    canto_visit visits[SIM_VISITS];
+    int64_t visits_n = s->visits_n;
+    memcpy(parts, s->parts, (size_t)s->parts_n * sizeof parts[0]);
+    memcpy(visits, s->visits, (size_t)visits_n * sizeof visits[0]);
+    do {
+        damage(d, s);
+    } while (s->visits_n == visits_n &&
+             memcmp(visits, s->visits, (size_t)visits_n * sizeof visits[0]) == 0 &&
+             memcmp(parts, s->parts, (size_t)s->parts_n * sizeof parts[0]) == 0);
+}
+
 static void describe(const world *w, sim_problem *problem)
 {
     *problem = (sim_problem){.ranks = w->shards.size, .tokens = (int)w->shards.length};
     for (int q = 0; q < problem->tokens; q++) {
-        problem->holder[q] = w->shards.owner[canto_shards_find(&w->shards, q)];
+        problem->span[q] = canto_shards_find(&w->shards, q);
+        problem->holder[q] = w->shards.owner[problem->span[q]];
         for (int k = 0; k < problem->tokens; k++) {
             problem->allowed[q][k] = canto_mask_allows(&w->mask, q, k);
         }
@@ -340,13 +332,15 @@ static void test_verdict_of_brute_force(void **state)
         world w;
         sim_problem problem;
         const char *why;
-        open_random(&d, 2 + (int)roll(&d, SIM_RANKS - 1), 1 + roll(&d, SIM_TOKENS),
-                    1 + (int)roll(&d, 4), &w);
+        random_case c;
+        roll_case(&d, 2 + (int)roll(&d, SIM_RANKS - 1), 1 + roll(&d, SIM_TOKENS),
+                  1 + (int)roll(&d, 4), &c);
+        world_open_case(&w, &c, -1);
         world_schedule(&w, roll(&d, 2) ? &canto_strategy_ring : &canto_strategy_gather);
         describe(&w, &problem);
         assert_true(w.schedule.visits_n <= SIM_VISITS);
         if (!simulate(&problem, &w.schedule, &why)) fail_msg("undamaged: %s", why);
-        damage(&d, &w.schedule);
+        damage_really(&d, &w.schedule);
         bool right = simulate(&problem, &w.schedule, &why);
         canto_status status = verify(&w);
         if (right != (status == CANTO_OK)) {

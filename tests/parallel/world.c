@@ -30,6 +30,42 @@ int roll_documents(dice *d, int64_t length, int n_max, int64_t *starts)
     return n;
 }
 
+static int64_t roll_side(dice *d, int64_t length)
+{
+    if (roll(d, 3) == 0) return CANTO_UNLIMITED;
+    return roll(d, 2) ? roll(d, 5) : roll(d, length + 1);
+}
+
+void roll_case(dice *d, int size, int64_t length, int documents_max, random_case *out)
+{
+    int sequences_n = 1 + (int)roll(d, 3);
+    out->bounds[0] = 0;
+    for (int i = 1; i < sequences_n; i++) {
+        out->bounds[i] = roll_between(d, out->bounds[i - 1], length);
+    }
+    out->bounds[sequences_n] = length;
+    for (int r = 0; r < size; r++) out->weights[r] = (int)(roll(d, 4) * roll(d, 4));
+    out->weights[roll(d, size)] += 1;
+    out->documents_n = roll_documents(d, length, documents_max, out->starts);
+    out->left = roll_side(d, length);
+    out->right = roll_side(d, length);
+    out->desc = (world_desc){.layout = (canto_layout)roll(d, 3),
+                             .size = size,
+                             .sequences_n = sequences_n,
+                             .length = length,
+                             .bounds = out->bounds,
+                             .bands_max = out->documents_n};
+    if (out->desc.layout == CANTO_LAYOUT_UNEVEN) out->desc.weights = out->weights;
+}
+
+void world_open_case(world *w, const random_case *c, int rank)
+{
+    world_desc desc = c->desc;
+    desc.rank = rank;
+    world_open(w, desc);
+    world_documents(w, c->documents_n, c->starts, c->left, c->right);
+}
+
 static void create(world *w, const world_desc *desc)
 {
     int64_t whole[2] = {0, desc->length};

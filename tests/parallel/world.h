@@ -30,6 +30,18 @@ typedef struct world_desc {
     int rank;      // of the schedule; -1: everybody
 } world_desc;
 
+// A random layout (weights with zeros, one to three sequences) and a random mask of documents.
+typedef struct random_case {
+    world_desc desc; // points into this struct
+    int64_t bounds[4];
+    int weights[WORLD_RANKS_MAX];
+    int documents_n;
+    int64_t starts[WORLD_DOCUMENTS_MAX + 1];
+    int64_t left, right;
+} random_case;
+
+void roll_case(dice *d, int size, int64_t length, int documents_max, random_case *out);
+
 typedef struct world {
     canto_arena arena;
     canto_shards shards;
@@ -40,6 +52,7 @@ typedef struct world {
 
 void world_open(world *w, world_desc desc); // sized by a measuring pass
 void world_close(world *w);
+void world_open_case(world *w, const random_case *c, int rank); // with mask and needs
 // Mask of one document over the whole stream, then needs.
 void world_window(world *w, int64_t left, int64_t right);
 void world_documents(world *w, int n, const int64_t *starts, int64_t left, int64_t right);
