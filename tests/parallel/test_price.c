@@ -115,6 +115,9 @@ static void test_buffers_by_hand(void **state)
     p = window_price(CANTO_LAYOUT_CONTIGUOUS, 4, 64, all, all, &canto_strategy_gather);
     assert_int_equal(p.peak_part_rows, 32);
     assert_int_equal(p.peak_sum_rows, 48);
+    // A part stays until it has been passed on, one step after its use.
+    p = window_price(CANTO_LAYOUT_CONTIGUOUS, 4, 64, all, all, &strategy_slow);
+    assert_int_equal(p.peak_part_rows, 32);
 }
 
 static void test_pairs(void **state)

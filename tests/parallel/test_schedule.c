@@ -16,6 +16,14 @@ static bool holds(const canto_shards *s, int rank, int64_t position)
     return s->owner[canto_shards_find(s, position)] == rank;
 }
 
+static bool needs_key(const world *w, int rank, int64_t k)
+{
+    for (int64_t q = 0; q < w->shards.length; q++) {
+        if (holds(&w->shards, rank, q) && canto_mask_allows(&w->mask, q, k)) return true;
+    }
+    return false;
+}
+
 // Every (rank, token) that is needed and not held arrives exactly once, and nothing else does.
 static void check_sent(const world *w)
 {
@@ -28,12 +36,48 @@ static void check_sent(const world *w)
     }
     for (int r = 0; r < w->shards.size; r++) {
         for (int64_t k = 0; k < w->shards.length; k++) {
-            bool needed = false;
-            for (int64_t q = 0; q < w->shards.length && !needed; q++) {
-                needed = holds(&w->shards, r, q) && canto_mask_allows(&w->mask, q, k);
-            }
-            assert_int_equal(sent[r][k], needed && !holds(&w->shards, r, k));
+            assert_int_equal(sent[r][k], needs_key(w, r, k) && !holds(&w->shards, r, k));
         }
+    }
+}
+
+// Blocks of a grid, so that runs meet and touch in any order: the runs of each rank are exactly the
+// keys it needs, and maximal.
+static void test_needs(void **state)
+{
+    (void)state;
+    enum { SIDE = 6, CELL = 4 };
+    dice d = {.seed = 34};
+    for (int trial = 0; trial < 300; trial++) {
+        canto_band bands[SIDE * SIDE];
+        int n = 0;
+        for (int i = 0; i < SIDE * SIDE; i++) {
+            int64_t q = i / SIDE * CELL, k = i % SIDE * CELL;
+            canto_band cell = {q, q + CELL, k, k + CELL, CANTO_BAND_MIN, CANTO_BAND_MAX};
+            if (roll(&d, 3)) bands[n++] = cell;
+        }
+        world w;
+        world_open(&w,
+                   (world_desc){.layout = trial % 2 ? CANTO_LAYOUT_ZIGZAG : CANTO_LAYOUT_CONTIGUOUS,
+                                .size = 1 + (int)roll(&d, 6),
+                                .length = SIDE * CELL,
+                                .bands_max = 200,
+                                .rank = -1});
+        CANTO_TEST_OK(canto_mask_set_bands(&w.mask, SIDE * CELL, n, bands));
+        CANTO_TEST_OK(canto_needs_make(&w.needs, &w.mask, &w.shards));
+        for (int r = 0; r < w.shards.size; r++) {
+            int runs = 0;
+            for (int64_t k = 0; k < SIDE * CELL; k++) {
+                bool needed = needs_key(&w, r, k);
+                assert_int_equal(canto_needs_meets(&w.needs, r, k, k + 1), needed);
+                assert_int_equal(canto_needs_covers(&w.needs, r, k, k + 1), needed);
+                runs += needed && (k == 0 || !needs_key(&w, r, k - 1));
+            }
+            assert_int_equal(w.needs.first[r + 1] - w.needs.first[r], runs);
+        }
+        world_schedule(&w, &canto_strategy_ring);
+        check_sent(&w);
+        world_close(&w);
     }
 }
 
@@ -177,13 +221,15 @@ static void check_rank_moves(const canto_schedule *mine, const canto_schedule *a
 static void test_rank_moves(void **state)
 {
     (void)state;
+    static const canto_strategy *const strategies[] = {&canto_strategy_ring, &canto_strategy_gather,
+                                                       &strategy_star};
     dice d = {.seed = 32};
     for (int trial = 0; trial < 100; trial++) {
         random_case c;
         world all, mine;
         roll_small(&d, &c);
         world_open_case(&all, &c, -1);
-        const canto_strategy *s = trial % 2 ? &canto_strategy_ring : &canto_strategy_gather;
+        const canto_strategy *s = strategies[trial % 3];
         world_schedule(&all, s);
         for (int rank = 0; rank < all.shards.size; rank++) {
             world_open_case(&mine, &c, rank);
@@ -353,11 +399,11 @@ static void test_thousand_ranks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sent_once),        cmocka_unit_test(test_rank_moves),
-        cmocka_unit_test(test_moves_by_hand),    cmocka_unit_test(test_moves_of_a_gap),
-        cmocka_unit_test(test_digests_differ),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_room_of_one_rank), cmocka_unit_test(test_remaking),
-        cmocka_unit_test(test_thousand_ranks),
+        cmocka_unit_test(test_needs),          cmocka_unit_test(test_sent_once),
+        cmocka_unit_test(test_rank_moves),     cmocka_unit_test(test_moves_by_hand),
+        cmocka_unit_test(test_moves_of_a_gap), cmocka_unit_test(test_digests_differ),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_room_of_one_rank),
+        cmocka_unit_test(test_remaking),       cmocka_unit_test(test_thousand_ranks),
     };
     return cmocka_run_group_tests_name("parallel.schedule", tests, NULL, NULL);
 }

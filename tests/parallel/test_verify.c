@@ -21,6 +21,10 @@ static void accept_all(world *w)
         world_schedule(w, canto_strategies[i]);
         CANTO_TEST_OK(verify(w));
     }
+    world_schedule(w, &strategy_star);
+    CANTO_TEST_OK(verify(w));
+    world_schedule(w, &strategy_slow);
+    CANTO_TEST_OK(verify(w));
 }
 
 static void accept_random(dice *d, int size, int64_t length, int documents_max)
@@ -135,6 +139,10 @@ static void need_falls(canto_schedule *s)
 {
     s->visits[1].need = 5;
 }
+static void need_stays(canto_schedule *s)
+{
+    s->visits[1] = (canto_visit){.from = 0, .to = 2, .step = 0, .need = 1};
+}
 static void go_far(canto_schedule *s)
 {
     s->visits[2].need = 17;
@@ -156,6 +164,7 @@ static void test_names_what_is_wrong(void **state)
     check_named("lets rank 1 send part 0 to rank 2 in step 0", send_early);
     check_named("starts in step 0 and is needed in step 0", need_at_once);
     check_named("visit 2 of part 0 to rank 3 is out of order", need_falls);
+    check_named("visit 1 of part 0 to rank 2 is out of order", need_stays);
     check_named("visit 2 of part 0 goes from rank 2 to rank 3", go_far);
     check_named("visit 2 of part 0 goes from rank 2 to rank 4 of 4", leave_world);
 }
@@ -326,6 +335,8 @@ static void test_verdict_of_brute_force(void **state)
 {
     (void)state;
     enum { TRIALS = 10000 };
+    static const canto_strategy *const strategies[] = {&canto_strategy_ring, &canto_strategy_gather,
+                                                       &strategy_star, &strategy_slow};
     dice d = {.seed = 43};
     int accepted = 0;
     for (int trial = 0; trial < TRIALS; trial++) {
@@ -336,7 +347,7 @@ static void test_verdict_of_brute_force(void **state)
         roll_case(&d, 2 + (int)roll(&d, SIM_RANKS - 1), 1 + roll(&d, SIM_TOKENS),
                   1 + (int)roll(&d, 4), &c);
         world_open_case(&w, &c, -1);
-        world_schedule(&w, roll(&d, 2) ? &canto_strategy_ring : &canto_strategy_gather);
+        world_schedule(&w, strategies[roll(&d, 4)]);
         describe(&w, &problem);
         assert_true(w.schedule.visits_n <= SIM_VISITS);
         if (!simulate(&problem, &w.schedule, &why)) fail_msg("undamaged: %s", why);

@@ -30,6 +30,36 @@ int roll_documents(dice *d, int64_t length, int n_max, int64_t *starts)
     return n;
 }
 
+static bool any_size(int size)
+{
+    return size > 0;
+}
+
+static void star_visits(const canto_needs *needs, int index, const canto_part *part,
+                        canto_emitter *emitter)
+{
+    for (int d = 1; d < needs->size; d++) {
+        int to = (part->owner + d) % needs->size;
+        if (!canto_needs_meets(needs, to, part->begin, part->end)) continue;
+        canto_emit_visit(emitter, (canto_visit){index, 0, part->owner, to, d - 1, d});
+    }
+}
+
+static void slow_visits(const canto_needs *needs, int index, const canto_part *part,
+                        canto_emitter *emitter)
+{
+    int from = part->owner;
+    for (int d = 1; d < needs->size; d++) {
+        int to = (part->owner + d) % needs->size;
+        if (!canto_needs_meets(needs, to, part->begin, part->end)) continue;
+        canto_emit_visit(emitter, (canto_visit){index, 0, from, to, 2 * d - 2, 2 * d - 1});
+        from = to;
+    }
+}
+
+const canto_strategy strategy_star = {"star", "", any_size, star_visits};
+const canto_strategy strategy_slow = {"slow", "", any_size, slow_visits};
+
 static int64_t roll_side(dice *d, int64_t length)
 {
     if (roll(d, 3) == 0) return CANTO_UNLIMITED;

@@ -30,6 +30,10 @@ typedef struct world_desc {
     int rank;      // of the schedule; -1: everybody
 } world_desc;
 
+// Strategies that nobody would want, but that are legal. star: parts straight from the owner, sums
+// along one chain through all ranks. slow: a ring in which every message takes a step of its own.
+extern const canto_strategy strategy_star, strategy_slow;
+
 // A random layout (weights with zeros, one to three sequences) and a random mask of documents.
 typedef struct random_case {
     world_desc desc; // points into this struct
