@@ -20,6 +20,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_conformance_linear)                                                                     \
     X(test_grad)                                                                                   \
     X(test_mesh)                                                                                   \
+    X(test_model_mpi)                                                                              \
     X(test_store_mpi)                                                                              \
     X(test_topology)                                                                               \
     // one line each, sorted
