@@ -19,6 +19,13 @@ static canto_comm *open_checked(bool headers, double timeout_s)
     return comm;
 }
 
+// Returns when all ranks have come.
+static void meet(void)
+{
+    double all = 1;
+    CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 1, &all));
+}
+
 static int right_of(const canto_comm *comm)
 {
     return (comm->rank + 1) % comm->size;
@@ -174,6 +181,7 @@ static void test_planted_mismatch(void **state)
         for (int culprit = 0; culprit < size; culprit += size - 1) {
             canto_comm *comm = open_checked(true, 20);
             CANTO_TEST_OK(good_step(comm));
+            meet(); // or a slow rank would hear of the mistake in the good step
             const double start_s = canto_comm_clock_s();
             const bool me = comm->rank == culprit;
             const canto_status status = me ? cases[i].planted(comm) : cases[i].good(comm);
@@ -195,6 +203,7 @@ static void test_alarm_reaches_every_lane(void **state)
     canto_comm *comm = open_checked(true, 20), *lane, *alone;
     CANTO_TEST_OK(canto_comm_split(comm, "gradients", 0, &lane));
     CANTO_TEST_OK(canto_comm_split(comm, "alone", comm->rank == 0, &alone));
+    meet();
     canto_status status;
     if (comm->rank == 0) {
         canto_request never = 3;
@@ -221,16 +230,18 @@ static canto_status wait_for_last(canto_comm *comm)
 
 static void expect_timeout(bool headers, canto_status (*call)(canto_comm *), const char *awaited)
 {
-    const double limit_s = 0.5;
+    const double limit_s = 1;
+    meet();
     canto_comm *comm = open_checked(headers, limit_s), *lane;
     CANTO_TEST_OK(canto_comm_split(comm, "kv", 0, &lane));
+    meet();
     const int missing = comm->size - 1;
     const double start_s = canto_comm_clock_s();
     canto_status status = CANTO_OK;
     if (comm->rank != missing) {
         status = call(lane);
         const double waited_s = canto_comm_clock_s() - start_s;
-        assert_true(waited_s >= 0.9 * limit_s && waited_s < soon_s);
+        assert_true(waited_s >= 0.5 * limit_s && waited_s < soon_s);
     } else {
         // Comes only when the others have given up, and hears of it.
         while (status == CANTO_OK) status = canto_comm_poll(lane, NULL, NULL);
