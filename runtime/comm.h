@@ -81,13 +81,15 @@ void canto_comm_mpi_limit(canto_comm *comm, size_t bytes);
 typedef struct canto_comm_checks {
     bool headers;     // compare operation, dtype and bytes at both ends of every message, and every
                       // collective
-    double timeout_s; // longest wait for a message before CANTO_ERROR_TIMEOUT; 0 = none
+    double timeout_s; // longest wait for another rank before CANTO_ERROR_TIMEOUT; 0 = none
 } canto_comm_checks;
 
-// Decorates `inner`, which it then owns. Collective on inner. Ranks compare what they are about to
-// do, so that a mismatch becomes CANTO_ERROR_MISMATCH with the two ranks' names on every rank,
-// instead of a hang; an error found by one rank is told to all others, whose waits then return the
-// same status and sentence. Splits of a checked communicator are checked too.
+// Decorates `inner`, which it then owns, also when it fails. Collective on inner. Ranks compare
+// what they are about to do, so that a mismatch becomes CANTO_ERROR_MISMATCH with the two ranks'
+// names on every rank, instead of a hang. Splits of a checked communicator are checked too, and all
+// of them hear one alarm: an error that one rank meets on any of them is told to all other ranks,
+// whose waits and polls, on any of them, then return the same status and sentence.
+// With headers a send is not finished before the other end has started its receive.
 canto_status canto_comm_checked_open(canto_comm *inner, canto_comm_checks checks, canto_comm **out);
 
 // Collective on comm after success; local after an error. Sets *comm to NULL.

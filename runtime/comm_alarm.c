@@ -44,24 +44,44 @@ static canto_status post_receives(canto_alarm *alarm)
     return CANTO_OK;
 }
 
+static canto_status create(canto_comm *lane, canto_alarm **out)
+{
+    const size_t n = (size_t)lane->size;
+    canto_alarm *alarm = calloc(1, sizeof *alarm);
+    record *heard = calloc(n, sizeof *heard);
+    canto_request *in = calloc(n, sizeof *in);
+    canto_request *sent = calloc(n, sizeof *sent);
+    if (!alarm || !heard || !in || !sent) {
+        free(alarm);
+        free(heard);
+        free(in);
+        free(sent);
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "lane alarm: no memory for %d ranks", lane->size);
+    }
+    *alarm = (canto_alarm){.lane = lane,
+                           .references = 1,
+                           .origin = lane->size,
+                           .heard = heard,
+                           .in = in,
+                           .sent = sent};
+    *out = alarm;
+    return CANTO_OK;
+}
+
 canto_status canto_alarm_open(canto_comm *comm, canto_alarm **out)
 {
+    *out = NULL;
     canto_comm *lane;
     CANTO_TRY(canto_comm_split(comm, "alarm", 0, &lane));
-    const size_t n = (size_t)comm->size;
-    canto_alarm *alarm = calloc(1, sizeof *alarm);
-    if (alarm) {
-        *alarm = (canto_alarm){.lane = lane, .references = 1, .origin = comm->size};
-        alarm->heard = calloc(n, sizeof *alarm->heard);
-        alarm->in = calloc(n, sizeof *alarm->in);
-        alarm->sent = calloc(n, sizeof *alarm->sent);
+    canto_status status = canto_comm_agree(lane, create(lane, out));
+    if (status == CANTO_OK) status = post_receives(*out);
+    if (status == CANTO_OK) return CANTO_OK;
+    if (*out) {
+        canto_alarm_release(*out);
+    } else {
+        canto_comm_destroy(&lane);
     }
-    if (!alarm || !alarm->heard || !alarm->in || !alarm->sent) {
-        if (alarm) canto_alarm_release(alarm);
-        CANTO_FAIL(CANTO_ERROR_MEMORY, "lane alarm: no memory for %d ranks", comm->size);
-    }
-    *out = alarm;
-    return post_receives(alarm);
+    return status;
 }
 
 canto_alarm *canto_alarm_share(canto_alarm *alarm)

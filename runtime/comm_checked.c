@@ -217,37 +217,53 @@ static const canto_comm_ops checked_ops = {
     .abort = checked_abort,
 };
 
+// Takes inner and one reference of the alarm if it succeeds. Local.
+static canto_status create(canto_comm *inner, canto_alarm *alarm, canto_comm_checks checks,
+                           canto_checked **out)
+{
+    canto_comm *base;
+    CANTO_TRY(canto_comm_base_create(sizeof(canto_checked), &checked_ops, inner->lane, inner->rank,
+                                     inner->size, &base));
+    canto_checked *comm = (canto_checked *)base;
+    comm->names = calloc((size_t)base->size, sizeof *comm->names);
+    comm->peers = calloc((size_t)base->size, sizeof *comm->peers);
+    if (!comm->names || !comm->peers) {
+        free(comm->names);
+        free(comm->peers);
+        canto_comm_base_free(base);
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d ranks", inner->lane, inner->size);
+    }
+    comm->inner = inner;
+    comm->alarm = alarm;
+    comm->checks = checks;
+    *out = comm;
+    return CANTO_OK;
+}
+
+static canto_status open_lanes(canto_checked *comm)
+{
+    CANTO_TRY(canto_comm_split(comm->inner, "small", 0, &comm->small));
+    if (!comm->checks.headers) return CANTO_OK;
+    return canto_comm_split(comm->inner, "headers", 0, &comm->headers);
+}
+
 // Collective on inner. Takes inner and one reference of the alarm, also when it fails.
 static canto_status wrap(canto_comm *inner, canto_alarm *alarm, canto_comm_checks checks,
                          canto_checked **out)
 {
-    canto_comm *base;
-    canto_status status = canto_comm_base_create(sizeof(canto_checked), &checked_ops, inner->lane,
-                                                 inner->rank, inner->size, &base);
-    if (status != CANTO_OK) {
+    canto_checked *comm = NULL;
+    canto_status status = canto_comm_agree(inner, create(inner, alarm, checks, &comm));
+    if (status == CANTO_OK) status = open_lanes(comm);
+    *out = comm;
+    if (status == CANTO_OK) return CANTO_OK;
+    status = canto_alarm_raise(alarm, status);
+    if (comm) {
+        checked_destroy(&comm->base);
+    } else {
+        inner->failed = status;
         canto_comm_destroy(&inner);
         canto_alarm_release(alarm);
-        return status;
     }
-    canto_checked *comm = (canto_checked *)base;
-    comm->inner = inner;
-    comm->alarm = alarm;
-    comm->checks = checks;
-    comm->names = calloc((size_t)base->size, sizeof *comm->names);
-    comm->peers = calloc((size_t)base->size, sizeof *comm->peers);
-    if (!comm->names || !comm->peers) {
-        status = canto_error_raise(CANTO_ERROR_MEMORY, __FILE__, __LINE__,
-                                   "lane %s: no memory for %d ranks", base->lane, base->size);
-    }
-    if (status == CANTO_OK) status = canto_comm_split(inner, "small", 0, &comm->small);
-    if (status == CANTO_OK && checks.headers) {
-        status = canto_comm_split(inner, "headers", 0, &comm->headers);
-    }
-    if (status != CANTO_OK) {
-        told(comm, status);
-        canto_comm_destroy(&base);
-    }
-    *out = (canto_checked *)base;
     return status;
 }
 
@@ -255,7 +271,11 @@ canto_status canto_comm_checked_open(canto_comm *inner, canto_comm_checks checks
 {
     *out = NULL;
     canto_alarm *alarm;
-    CANTO_TRY(canto_alarm_open(inner, &alarm));
+    const canto_status status = canto_alarm_open(inner, &alarm);
+    if (status != CANTO_OK) {
+        canto_comm_destroy(&inner);
+        return status;
+    }
     canto_checked *comm;
     CANTO_TRY(wrap(inner, alarm, checks, &comm));
     for (int r = 0; r < inner->size; r++) comm->names[r] = r;

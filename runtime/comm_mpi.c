@@ -335,7 +335,7 @@ static const canto_comm_ops mpi_ops = {
     .abort = mpi_abort,
 };
 
-// Takes `handle`, also when it fails.
+// Takes `handle`, also when it fails. Collective on it: all ranks have the memory, or none opens.
 static canto_status adopt(const char *lane, MPI_Comm handle, size_t limit, canto_comm **out)
 {
     MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN);
@@ -343,12 +343,14 @@ static canto_status adopt(const char *lane, MPI_Comm handle, size_t limit, canto
     int size;
     MPI_Comm_rank(handle, &rank);
     MPI_Comm_size(handle, &size);
-    canto_comm *base;
-    const canto_status status =
-        canto_comm_base_create(sizeof(mpi_comm), &mpi_ops, lane, rank, size, &base);
-    if (status != CANTO_OK) {
+    canto_comm *base = NULL;
+    int worst = (int)canto_comm_base_create(sizeof(mpi_comm), &mpi_ops, lane, rank, size, &base);
+    const int rc = MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_INT, MPI_MAX, handle);
+    if (rc != MPI_SUCCESS || worst != CANTO_OK) {
+        if (base) canto_comm_base_free(base);
         MPI_Comm_free(&handle);
-        return status;
+        CANTO_FAIL(rc != MPI_SUCCESS ? CANTO_ERROR_COMM : (canto_status)worst,
+                   "lane %s: a rank could not open it", lane);
     }
     mpi_comm *comm = (mpi_comm *)base;
     comm->handle = handle;
