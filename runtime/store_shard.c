@@ -268,8 +268,8 @@ static bool has_shape(hid_t dataset, const canto_image_piece *piece)
     hid_t type = H5Dget_type(dataset);
     hid_t space = H5Dget_space(dataset);
     hsize_t dims[1] = {0};
-    bool same = type >= 0 && H5Tequal(type, stored_type(piece->dtype)) > 0 && space >= 0 &&
-                H5Sget_simple_extent_ndims(space) == 1 &&
+    bool same = type >= 0 && H5Tequal(type, stored_type(piece->dtype)) > 0 &&
+                H5Tcommitted(type) == 0 && space >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
                 H5Sget_simple_extent_dims(space, dims, NULL) == 1 &&
                 dims[0] == (hsize_t)piece->count;
     if (space >= 0) H5Sclose(space);
