@@ -14,10 +14,12 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
 
 #define MODULES(X)                                                                                 \
     X(test_bytes_linear)                                                                           \
+    X(test_bytes_softmax)                                                                          \
     X(test_comm)                                                                                   \
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
     X(test_conformance_linear)                                                                     \
+    X(test_conformance_softmax)                                                                    \
     X(test_grad)                                                                                   \
     X(test_mesh)                                                                                   \
     X(test_model_mpi)                                                                              \
