@@ -34,6 +34,12 @@ static inline vector load(const float *x)
     return *(const vector_in_memory *)x;
 }
 
+// volatile keeps the compiler from loading the same vector again for every product it is used in.
+static inline vector load_once(const float *x)
+{
+    return *(const volatile vector_in_memory *)x;
+}
+
 static inline void store(float *x, vector v)
 {
     *(vector_in_memory *)x = v;
@@ -43,24 +49,32 @@ static inline void store(float *x, vector v)
 static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const block *t)
 {
     vector sum[ROWS][VECTORS];
+#pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
-        for (int j = 0; j < vectors; j++)
-            sum[i][j] = t->add ? load(t->c + i * t->ldc + j * LANES) : (vector){0};
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) sum[i][j] = (vector){0};
     }
     const float *a = t->a.at;
     const float *b = t->b;
     const int64_t row = t->a.row;
     for (int k = 0; k < t->depth; k++) {
         vector right[VECTORS];
-        for (int j = 0; j < vectors; j++) right[j] = load(b + j * LANES);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) right[j] = load_once(b + j * LANES);
+#pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 4
             for (int j = 0; j < vectors; j++) sum[i][j] += a[i * row] * right[j];
         }
         a += t->a.column;
         b += t->ldb;
     }
+#pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
-        for (int j = 0; j < vectors; j++) store(t->c + i * t->ldc + j * LANES, sum[i][j]);
+        float *c = t->c + i * t->ldc;
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            store(c + j * LANES, t->add ? load(c + j * LANES) + sum[i][j] : sum[i][j]);
     }
 }
 
