@@ -126,7 +126,7 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 static void test_every_shape(void **state)
 {
     (void)state;
-    const int64_t lengths[] = {1, 2, 63, 64, 65, 128, 257};
+    const int64_t lengths[] = {1, 2, 63, 64, 65, 193};
     for (int s = 0; s < SHAPES; s++) {
         for (size_t n = 0; n < sizeof lengths / sizeof lengths[0]; n++) {
             if (shapes[s].key_dim == 256 && lengths[n] > 65) continue;
@@ -139,7 +139,7 @@ static void test_every_shape(void **state)
 static void test_every_length(void **state)
 {
     (void)state;
-    for (int64_t n = 1; n <= 200; n++) run_and_check(shapes[2], n, n % 2 == 0);
+    for (int64_t n = 1; n <= 131; n++) run_and_check(shapes[2], n, n % 2 == 0);
 }
 
 // The first `tokens` tokens of p, or its tokens from `first` on, as a problem that borrows arrays.
@@ -174,7 +174,7 @@ static void run_in_two(problem *p, int64_t middle, float *state_middle, float *d
 static void test_cut_in_two_at_every_point(void **state)
 {
     (void)state;
-    problem p = make(shapes[2], 150);
+    problem p = make(shapes[2], 131);
     float *state_middle = numbers_zero(p.state_n), *dstate_middle = numbers_zero(p.state_n);
     double *q = numbers_wide(p.q_n, p.q), *kv = numbers_wide(p.kv_n, p.kv);
     double *in = numbers_wide(p.state_n, p.state_in);
@@ -308,6 +308,7 @@ static void test_threads(void **state)
     run(&one, one.state_in, one.dstate_out);
     numbers_set_threads(2);
     run(&two, two.state_in, two.dstate_out);
+    numbers_set_threads(1);
     numbers_same("y", one.y_n, two.y, one.y);
     numbers_same("state_out", one.state_n, two.state_out, one.state_out);
     numbers_same("dq", one.q_n, two.dq, one.dq);
@@ -350,5 +351,6 @@ int main(void)
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_no_tokens),
     };
+    numbers_set_threads(1); // idle threads would spin on cores that other tests need
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
