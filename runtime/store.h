@@ -69,6 +69,13 @@ canto_status canto_store_read(canto_store_reader *reader, const char *name, cant
                               void *data);
 void canto_store_close(canto_store_reader **reader);
 
+// Local (rank 0), after a run went back to `step`, which is committed: the committed steps newer
+// than it, which the run will come to write again, are renamed to step-N.aside.<id>, each with a
+// sentence to `note`, and `latest` names `step`. Nothing is removed; nothing looks at them any
+// more.
+canto_status canto_store_set_aside(const char *dir, int64_t step, canto_store_note note,
+                                   void *context);
+
 // --- looking (local, one process) ---
 
 typedef struct canto_store_entry {

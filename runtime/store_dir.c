@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "runtime/store_dir.h"
 
+#include "runtime/store.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -260,4 +262,60 @@ void canto_steps_retain(const char *dir, int64_t step, int keep_last, const char
     while (count > 0 && steps[count - 1] > step) count--;
     for (int i = 0; i < count - keep_last; i++) trash(dir, steps[i], id);
     free(steps);
+}
+
+// --- another course of the run ---
+
+static canto_status point_latest(const char *dir, int64_t step, const char *id)
+{
+    char name[CANTO_STEP_NAME], line[CANTO_STEP_NAME];
+    canto_path temporary, latest;
+    latest_temporary_name(id, name);
+    CANTO_TRY(canto_path_join(dir, name, &temporary));
+    CANTO_TRY(canto_path_join(dir, "latest", &latest));
+    canto_step_name(step, line);
+    strcat(line, "\n");
+    CANTO_TRY(canto_file_create(temporary.text, line, strlen(line), NULL));
+    CANTO_TRY(canto_file_rename(temporary.text, latest.text));
+    return canto_directory_sync(dir);
+}
+
+static canto_status move_aside(const char *dir, int64_t step, const char *id, canto_store_note note,
+                               void *context)
+{
+    char name[CANTO_STEP_NAME], aside[CANTO_STEP_NAME + 32], sentence[CANTO_MESSAGE_MAX];
+    canto_path from, to;
+    canto_step_name(step, name);
+    snprintf(aside, sizeof aside, "%s.aside.%s", name, id);
+    CANTO_TRY(canto_path_join(dir, name, &from));
+    CANTO_TRY(canto_path_join(dir, aside, &to));
+    CANTO_TRY(canto_file_rename(from.text, to.text));
+    snprintf(sentence, sizeof sentence, "%s is set aside as %s in %.300s", name, aside, dir);
+    if (note) note(context, sentence);
+    return CANTO_OK;
+}
+
+canto_status canto_store_set_aside(const char *dir, int64_t step, canto_store_note note,
+                                   void *context)
+{
+    char id[CANTO_STORE_ID];
+    int64_t *steps;
+    int count;
+    CANTO_TRY(canto_store_make_id(id));
+    CANTO_TRY(canto_steps_list(dir, &steps, &count));
+    int first = 0;
+    while (first < count && steps[first] <= step) first++;
+    canto_status status = CANTO_OK;
+    if (first == 0 || steps[first - 1] != step) {
+        status = canto_error_raise(CANTO_ERROR_ARGUMENT, __FILE__, __LINE__,
+                                   "there is no committed step %lld in %s", (long long)step, dir);
+    }
+    // `latest` first, so that it never names a step that is not there.
+    if (status == CANTO_OK && first < count) status = point_latest(dir, step, id);
+    for (int i = first; status == CANTO_OK && i < count; i++) {
+        status = move_aside(dir, steps[i], id, note, context);
+    }
+    if (status == CANTO_OK && first < count) status = canto_directory_sync(dir);
+    free(steps);
+    return status;
 }

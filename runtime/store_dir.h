@@ -4,6 +4,7 @@
 //     step-00000100                      committed
 //     step-00000100.tmp.<id>             being written, or left by an attempt that died
 //     .trash-step-00000100.<id>          being removed
+//     step-00000100.aside.<id>           set aside: nothing looks at it
 //     latest, latest.tmp.<id>            name of the newest committed step
 //
 // <id> is 16 hexadecimal digits.

@@ -251,6 +251,32 @@ static void test_listed_with_damage(void **state)
     assert_string_equal(entries[1].time, "");
 }
 
+// A run that went back to step 1 comes to step 2 again.
+static void test_set_aside(void **state)
+{
+    fixture *f = *state;
+    char path[512], note[CANTO_MESSAGE_MAX + 128] = "";
+    path_of(f, 2, SHARD, path);
+    assert_int_equal(truncate(path, 10), 0);
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "no committed step 3",
+                     canto_store_set_aside(f->dir, 3, keep_note, note));
+    CANTO_TEST_OK(canto_store_set_aside(f->dir, 2, keep_note, note));
+    assert_string_equal(note, ""); // nothing is newer
+    CANTO_TEST_OK(canto_store_set_aside(f->dir, 1, keep_note, note));
+    assert_non_null(strstr(note, "step-00000002 is set aside as step-00000002.aside."));
+    snprintf(path, sizeof path, "%s/latest", f->dir);
+    size_t bytes;
+    char *latest = store_case_read_file(path, &bytes);
+    assert_string_equal(latest, "step-00000001\n");
+    free(latest);
+    CANTO_TEST_OK(store_case_save(f->comm, f->dir, 2, STORE_CASE_EVEN, 1));
+    assert_int_equal(store_case_load(f->comm, f->dir, -1), 2);
+    char *name = strstr(note, " as ") + 4; // still there after the next save's cleaning
+    name[strcspn(name, " ")] = '\0';
+    snprintf(path, sizeof path, "%s/%s/" SHARD, f->dir, name);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
 // --- manifests with a right checksum and a wrong content ---
 
 static void enclose(const fixture *f, const char *body, size_t bytes)
@@ -391,6 +417,7 @@ int main(void)
         STORE_TEST(test_mixed_generations),
         STORE_TEST(test_strangers),
         STORE_TEST(test_listed_with_damage),
+        STORE_TEST(test_set_aside),
         STORE_TEST(test_forged_manifests),
         STORE_TEST(test_forged_shapes),
         STORE_TEST(test_deep_and_huge_manifests),
