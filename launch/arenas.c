@@ -1,0 +1,23 @@
+// Parameters, activations and scratch in one go.
+#include "launch/arenas.h"
+
+canto_status canto_arenas_measure(canto_arenas *arenas)
+{
+    CANTO_TRY(canto_arena_create_measuring(&arenas->params));
+    CANTO_TRY(canto_arena_create_measuring(&arenas->step));
+    return canto_arena_create_measuring(&arenas->work);
+}
+
+canto_status canto_arenas_allocate(canto_arenas *arenas, const canto_arenas *measured)
+{
+    CANTO_TRY(canto_arena_create(&arenas->params, measured->params.peak));
+    CANTO_TRY(canto_arena_create(&arenas->step, measured->step.peak));
+    return canto_arena_create(&arenas->work, measured->work.peak);
+}
+
+void canto_arenas_destroy(canto_arenas *arenas)
+{
+    canto_arena_destroy(&arenas->params);
+    canto_arena_destroy(&arenas->step);
+    canto_arena_destroy(&arenas->work);
+}

@@ -1,0 +1,106 @@
+// canto ckpt: what checkpoints a run has, and whether every byte of them is as it was written.
+#include "launch/arguments.h"
+#include "launch/checkpoint.h"
+#include "launch/command.h"
+#include "launch/exit_code.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ENTRIES_MAX = 4096 };
+
+typedef struct {
+    char dir[CANTO_TEXT_MAX + 16];
+    int n;
+    canto_store_entry *entries; // owned, [ENTRIES_MAX]
+} listing;
+
+static canto_status read_listing(const char *run, listing *out)
+{
+    canto_checkpoint_dir(run, out->dir);
+    out->entries = calloc(ENTRIES_MAX, sizeof *out->entries);
+    if (!out->entries) CANTO_FAIL(CANTO_ERROR_MEMORY, "ckpt: no memory");
+    CANTO_TRY(canto_store_list(out->dir, ENTRIES_MAX, out->entries, &out->n));
+    if (out->n > ENTRIES_MAX) out->n = ENTRIES_MAX;
+    return CANTO_OK;
+}
+
+static json_t *entry_json(const canto_store_entry *e)
+{
+    return json_pack("{s:I, s:i, s:i, s:I, s:s}", "step", (json_int_t)e->step, "shards", e->shards,
+                     "tensors", e->tensors, "bytes", (json_int_t)e->bytes, "time", e->time);
+}
+
+static void print_json(json_t *array)
+{
+    json_dumpf(array, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(array);
+}
+
+static canto_status list(const listing *l, const canto_arguments *a)
+{
+    if (a->json) {
+        json_t *array = json_array();
+        for (int i = 0; i < l->n; i++) json_array_append_new(array, entry_json(&l->entries[i]));
+        print_json(array);
+        return CANTO_OK;
+    }
+    printf("%10s %7s %8s %12s  %s\n", "step", "shards", "tensors", "bytes", "written (UTC)");
+    for (int i = 0; i < l->n; i++) {
+        const canto_store_entry *e = &l->entries[i];
+        printf("%10lld %7d %8d %12lld  %s\n", (long long)e->step, e->shards, e->tensors,
+               (long long)e->bytes, e->time);
+    }
+    return CANTO_OK;
+}
+
+// Every chosen step is checked and told of; the status is that of the first bad one.
+static canto_status verify(const listing *l, const canto_arguments *a)
+{
+    canto_status worst = CANTO_OK;
+    char first[CANTO_MESSAGE_MAX] = "";
+    json_t *array = json_array();
+    int seen = 0;
+    for (int i = 0; i < l->n; i++) {
+        int64_t step = l->entries[i].step;
+        if (a->step >= 0 && a->step != step) continue;
+        seen++;
+        canto_status status = canto_store_verify(l->dir, step);
+        const char *verdict = status == CANTO_OK ? "good" : canto_error_message();
+        if (!a->json) printf("%10lld  %s\n", (long long)step, verdict);
+        json_array_append_new(array, json_pack("{s:I, s:b, s:s}", "step", (json_int_t)step, "good",
+                                               status == CANTO_OK, "verdict", verdict));
+        if (status != CANTO_OK && worst == CANTO_OK) {
+            worst = status;
+            snprintf(first, sizeof first, "%s", canto_error_message());
+        }
+        canto_error_clear();
+    }
+    if (a->json)
+        print_json(array);
+    else
+        json_decref(array);
+    if (seen == 0) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no such checkpoint", l->dir);
+    if (worst != CANTO_OK) canto_error_adopt(first);
+    return worst;
+}
+
+int canto_command_ckpt(int argc, char **argv)
+{
+    canto_arguments a;
+    int code = canto_arguments_parse(&canto_arguments_ckpt, argc, argv, &a);
+    if (code >= 0) return code;
+    bool lists = strcmp(a.positional[0], "ls") == 0;
+    listing l = {0};
+    canto_status status = CANTO_OK;
+    if (!lists && strcmp(a.positional[0], "verify") != 0) {
+        status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                                   "ckpt: '%s' is neither ls nor verify", a.positional[0]);
+    }
+    if (status == CANTO_OK) status = read_listing(a.positional[1], &l);
+    if (status == CANTO_OK) status = lists ? list(&l, &a) : verify(&l, &a);
+    free(l.entries);
+    return status == CANTO_OK ? CANTO_EXIT_DONE : canto_job_refuse(status);
+}

@@ -1,0 +1,104 @@
+// canto eval: bits per byte of a checkpoint on the held-out text of its run, and n-gram models of
+// the same text beside it.
+#define _GNU_SOURCE
+#include "launch/arguments.h"
+#include "launch/checkpoint.h"
+#include "launch/command.h"
+#include "launch/ngram.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    int64_t step;
+    int64_t bytes;
+    double bits;
+    bool orders;
+    double ngram[CANTO_NGRAM_ORDER_MAX + 1];
+} evaluation;
+
+static const int shown_orders[] = {0, 2, 3, 4};
+enum { SHOWN = sizeof shown_orders / sizeof *shown_orders, SHOWN_MAX = 4 };
+
+static void print_table(const evaluation *e)
+{
+    printf("%-28s %10s\n", "model", "bits/byte");
+    for (int i = 0; e->orders && i < SHOWN; i++)
+        printf("n-gram, order %-14d %10.4f\n", shown_orders[i], e->ngram[shown_orders[i]]);
+    printf("this run, step %-13lld %10.4f\n", (long long)e->step, e->bits);
+    printf("(%lld held-out bytes, read in order)\n", (long long)e->bytes);
+}
+
+static void print_json(const evaluation *e)
+{
+    json_t *object = json_pack("{s:I, s:I, s:f}", "step", (json_int_t)e->step, "bytes",
+                               (json_int_t)e->bytes, "bits_per_byte", e->bits);
+    json_t *orders = json_object();
+    for (int i = 0; e->orders && i < SHOWN; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", shown_orders[i]);
+        json_object_set_new(orders, name, json_real(e->ngram[shown_orders[i]]));
+    }
+    json_object_set_new(object, "ngram_bits_per_byte", orders);
+    json_dumpf(object, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(object);
+}
+
+// Rank 0 only: the n-gram models are trained on what the run was trained on, and read what it was
+// evaluated on.
+static canto_status compare(const canto_trainer *trainer, evaluation *e)
+{
+    const canto_data *data = &trainer->data;
+    return canto_ngram_bits(SHOWN_MAX, data->text, data->train_size, data->text + data->train_size,
+                            e->bytes, e->ngram);
+}
+
+static canto_status evaluate(canto_trainer *trainer, canto_store_reader *reader, evaluation *e)
+{
+    canto_job *job = trainer->job;
+    double loss;
+    CANTO_TRY(canto_comm_agree(job->mesh.control, canto_checkpoint_read_params(
+                                                      reader, canto_model_params(trainer->model))));
+    CANTO_TRY(
+        canto_trainer_evaluate(trainer, trainer->config->train.eval_tokens, &loss, &e->bytes));
+    e->bits = loss / M_LN2;
+    e->step = canto_store_step(reader);
+    bool compares = e->orders && job->world->rank == 0;
+    return canto_comm_agree(job->mesh.control, compares ? compare(trainer, e) : CANTO_OK);
+}
+
+static canto_status run(canto_job *job, canto_store_reader *reader, const canto_config *config,
+                        const canto_arguments *a)
+{
+    canto_trainer trainer = {0};
+    evaluation e = {.orders = a->orders};
+    canto_status status = canto_trainer_create(config, job, false, &trainer);
+    if (status == CANTO_OK) status = evaluate(&trainer, reader, &e);
+    if (status == CANTO_OK && job->world->rank == 0) (a->json ? print_json : print_table)(&e);
+    canto_trainer_destroy(&trainer);
+    return status;
+}
+
+int canto_command_eval(int argc, char **argv)
+{
+    canto_arguments a;
+    int code = canto_arguments_parse(&canto_arguments_eval, argc, argv, &a);
+    if (code >= 0) return code;
+    canto_config config;
+    canto_store_reader *reader = NULL;
+    canto_status status =
+        canto_config_of_run(a.positional[0], a.step, a.positional_n - 1, a.positional + 1, &config);
+    if (status != CANTO_OK) return canto_job_refuse(status);
+    canto_job job;
+    status = canto_job_open(&config, &job);
+    if (status == CANTO_OK) status = canto_checkpoint_open(&job, a.positional[0], a.step, &reader);
+    if (status == CANTO_OK && !reader) {
+        status = canto_error_raise(CANTO_ERROR_CHECKPOINT, __FILE__, __LINE__,
+                                   "%s holds no checkpoint; train first", a.positional[0]);
+    }
+    if (status == CANTO_OK) status = run(&job, reader, &config, &a);
+    canto_store_close(&reader);
+    return canto_job_close(&job, status, 0);
+}

@@ -1,0 +1,116 @@
+// canto generate: one process reads the newest checkpoint and writes bytes, one draw a token.
+#define _GNU_SOURCE
+#include "launch/arenas.h"
+#include "launch/arguments.h"
+#include "launch/checkpoint.h"
+#include "launch/command.h"
+#include "launch/sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_CHUNK = 64 };
+
+typedef struct {
+    canto_arenas arenas;
+    canto_decoder *decoder; // owned
+    float *logits;          // [vocab]
+    canto_choice *choices;  // [vocab], scratch of the draw
+} generator;
+
+static canto_status create(generator *g, const canto_config *config, int64_t capacity)
+{
+    CANTO_TRY(canto_decoder_create(&g->arenas, &config->model, &canto_kernels_cpu, capacity,
+                                   PROMPT_CHUNK, &g->decoder));
+    CANTO_TRY(canto_arena_array(&g->arenas.step, "logits", config->model.vocab, sizeof *g->logits,
+                                (void **)&g->logits));
+    return canto_arena_array(&g->arenas.step, "choices", config->model.vocab, sizeof *g->choices,
+                             (void **)&g->choices);
+}
+
+static void destroy(generator *g)
+{
+    canto_decoder_destroy(&g->decoder);
+    canto_arenas_destroy(&g->arenas);
+}
+
+static canto_status measure_and_create(generator *g, const canto_config *config, int64_t capacity)
+{
+    canto_status status = canto_arenas_measure(&g->arenas);
+    if (status == CANTO_OK) status = create(g, config, capacity);
+    canto_arenas sizes = g->arenas;
+    destroy(g);
+    CANTO_TRY(status);
+    CANTO_TRY(canto_arenas_allocate(&g->arenas, &sizes));
+    return create(g, config, capacity);
+}
+
+static canto_status feed_prompt(generator *g, const char *prompt)
+{
+    int32_t tokens[PROMPT_CHUNK];
+    int64_t length = (int64_t)strlen(prompt);
+    for (int64_t at = 0; at < length; at += PROMPT_CHUNK) {
+        int64_t n = length - at < PROMPT_CHUNK ? length - at : PROMPT_CHUNK;
+        for (int64_t i = 0; i < n; i++) tokens[i] = (uint8_t)prompt[at + i];
+        CANTO_TRY(canto_decoder_feed(g->decoder, n, tokens, g->logits));
+    }
+    return CANTO_OK;
+}
+
+static canto_status write_text(generator *g, const canto_config *config, const canto_arguments *a)
+{
+    fputs(a->prompt, stdout);
+    CANTO_TRY(feed_prompt(g, a->prompt));
+    canto_sampling how = {
+        .temperature = a->temperature, .top_k = a->top_k, .seed = (uint64_t)a->seed};
+    for (int64_t i = 0; i < a->tokens; i++) {
+        int32_t token = canto_sample(&how, (uint64_t)i, config->model.vocab, g->logits, g->choices);
+        if (token > 255)
+            CANTO_FAIL(CANTO_ERROR_UNSUPPORTED, "generate: token %d is not a byte", token);
+        putchar(token);
+        fflush(stdout);
+        if (i + 1 < a->tokens) CANTO_TRY(canto_decoder_feed(g->decoder, 1, &token, g->logits));
+    }
+    putchar('\n');
+    return CANTO_OK;
+}
+
+static canto_status generate(canto_job *job, const canto_arguments *a)
+{
+    CANTO_CHECK(job->world->size == 1, "generate runs as one process; start it without mpirun");
+    canto_store_reader *reader = NULL;
+    canto_config config;
+    generator g = {0};
+    CANTO_TRY(canto_checkpoint_open(job, a->positional[0], a->step, &reader));
+    if (!reader)
+        CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint; train first", a->positional[0]);
+    int64_t capacity = (int64_t)strlen(a->prompt) + a->tokens;
+    canto_status status = canto_checkpoint_config(reader, &config);
+    if (status == CANTO_OK) status = measure_and_create(&g, &config, capacity);
+    if (status == CANTO_OK)
+        status = canto_checkpoint_read_params(reader, canto_decoder_params(g.decoder));
+    canto_store_close(&reader);
+    if (status == CANTO_OK) status = write_text(&g, &config, a);
+    destroy(&g);
+    return status;
+}
+
+int canto_command_generate(int argc, char **argv)
+{
+    canto_arguments a;
+    int code = canto_arguments_parse(&canto_arguments_generate, argc, argv, &a);
+    if (code >= 0) return code;
+    if (a.prompt[0] == '\0') {
+        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                          "generate: the prompt is empty; give at least one byte with -p");
+        return canto_job_refuse(CANTO_ERROR_CONFIG);
+    }
+    canto_job job;
+    canto_config defaults;
+    canto_config_source *source = NULL;
+    canto_status status = canto_config_read(NULL, 0, NULL, &defaults, &source);
+    canto_config_source_destroy(&source);
+    if (status == CANTO_OK) status = canto_job_open(&defaults, &job);
+    if (status != CANTO_OK) return canto_job_refuse(status);
+    return canto_job_close(&job, generate(&job, &a), 0);
+}

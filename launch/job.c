@@ -1,0 +1,95 @@
+// Opening and closing of a job. Under mpirun the first process that leaves with a failure makes it
+// stop the others, so ranks that have nothing to say wait a moment before they leave: the sentence
+// of rank 0 is then printed, and printed once.
+#define _GNU_SOURCE
+#include "launch/job.h"
+
+#include "launch/exit_code.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const rank_variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", NULL};
+
+static const char *rank_variable(void)
+{
+    for (int i = 0; rank_variables[i]; i++) {
+        const char *value = getenv(rank_variables[i]);
+        if (value) return value;
+    }
+    return NULL;
+}
+
+bool canto_job_is_launched(void)
+{
+    return rank_variable() != NULL;
+}
+
+int canto_job_rank_hint(void)
+{
+    const char *value = rank_variable();
+    return value ? atoi(value) : 0;
+}
+
+static void let_rank_0_speak(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+}
+
+int canto_job_refuse(canto_status status)
+{
+    if (canto_job_rank_hint() == 0)
+        fprintf(stderr, "canto: %s\n", canto_error_message());
+    else
+        let_rank_0_speak();
+    return canto_exit_of(status);
+}
+
+static canto_status open_world(const canto_config *config, canto_job *job)
+{
+    canto_comm *plain;
+    CANTO_TRY(job->mpi ? canto_comm_mpi_open(&plain) : canto_comm_self_open(&plain));
+    canto_error_set_rank(plain->rank, plain->size);
+    canto_comm_checks checks = {.headers = config->parallel.check,
+                                .timeout_s = config->parallel.timeout_s};
+    return canto_comm_checked_open(plain, checks, &job->world);
+}
+
+canto_status canto_job_open(const canto_config *config, canto_job *out)
+{
+    *out = (canto_job){.mpi = canto_job_is_launched()};
+    CANTO_TRY(open_world(config, out));
+    canto_log_init(&out->log, stderr, out->world->rank);
+    CANTO_TRY(canto_threads_set(out->world, &out->threads));
+    return canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
+}
+
+// A failure that every rank knows of is told once; one that only this rank knows of is told here.
+static void tell(const canto_job *job)
+{
+    char prefix[48];
+    snprintf(prefix, sizeof prefix, "rank %d of ", job->world ? job->world->rank : 0);
+    bool mine = strncmp(canto_error_message(), prefix, strlen(prefix)) == 0;
+    bool nobodys = strncmp(canto_error_message(), "rank ", 5) != 0;
+    if (mine || (nobodys && canto_job_rank_hint() == 0))
+        fprintf(stderr, "canto: %s\n", canto_error_message());
+    else
+        let_rank_0_speak();
+}
+
+int canto_job_close(canto_job *job, canto_status status, int code)
+{
+    canto_log_end(&job->log);
+    if (status != CANTO_OK) {
+        tell(job);
+        code = canto_exit_of(status);
+        if (job->mpi) canto_comm_abort(job->world, code);
+        return code;
+    }
+    canto_mesh_destroy(&job->mesh);
+    canto_comm_destroy(&job->world);
+    if (job->mpi) canto_comm_mpi_finalize();
+    return code;
+}

@@ -1,0 +1,35 @@
+// A job: the processes that one command runs as, their communicators, threads and log.
+#ifndef CANTO_LAUNCH_JOB_H
+#define CANTO_LAUNCH_JOB_H
+
+#include "launch/config.h"
+#include "parallel/mesh.h"
+#include "runtime/log.h"
+#include "runtime/topology.h"
+
+typedef struct canto_job {
+    canto_comm *world; // owned, checked
+    canto_mesh mesh;
+    canto_threads threads;
+    canto_log log;
+    bool mpi;
+} canto_job;
+
+// Rank that the launcher (mpirun, mpiexec, srun) gave this process, known before MPI starts; 0
+// without a launcher.
+int canto_job_rank_hint(void);
+// Whether a launcher started this process; without one a job is a single process and MPI is not
+// started.
+bool canto_job_is_launched(void);
+
+// Collective. Opens the world (MPI under a launcher, else one rank), sets threads, makes the mesh.
+canto_status canto_job_open(const canto_config *config, canto_job *out);
+// Ends a job. With a failure it prints the sentence (once for sentences that all ranks share) and,
+// where ranks may still wait for each other, ends the whole job. Returns the exit code.
+int canto_job_close(canto_job *job, canto_status status, int code);
+
+// Prints the stored sentence to stderr on the launcher's rank 0 and returns the exit code of
+// `status`: for failures before a job is open.
+int canto_job_refuse(canto_status status);
+
+#endif

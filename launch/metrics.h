@@ -1,0 +1,47 @@
+// metrics.jsonl in the run directory: one JSON object a line, appended with one write each, so that
+// a killed run leaves at most one truncated last line. Steps carry numbers and, for loss and
+// gradient norm, their exact bits; everything else carries "event". Rank 0 only; local.
+#ifndef CANTO_LAUNCH_METRICS_H
+#define CANTO_LAUNCH_METRICS_H
+
+#include "runtime/status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct canto_metrics_step {
+    int64_t step; // 1-based
+    double loss;  // nats per target token
+    double grad_norm;
+    double lr;
+    int64_t tokens; // read in this step by all ranks
+    double step_s;
+    double comm_wait_s; // mean over ranks
+    int64_t bytes_sent; // all ranks
+    int ranks;
+} canto_metrics_step;
+
+typedef struct canto_metrics {
+    int file; // owned; -1: closed
+} canto_metrics;
+
+// Opens RUN/metrics.jsonl for appending. Records of steps beyond `step` (a run that went further
+// than its checkpoint), and a truncated last line, are moved to RUN/metrics.discarded.jsonl first;
+// *moved tells how many.
+canto_status canto_metrics_open(const char *run, int64_t step, canto_metrics *out, int64_t *moved);
+void canto_metrics_close(canto_metrics *metrics);
+
+canto_status canto_metrics_write_step(const canto_metrics *metrics,
+                                      const canto_metrics_step *record);
+// Adds "event": name and "time"; takes over `fields` (a new JSON object), also on failure.
+canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,
+                                       json_t *fields);
+
+// Calls `visit` with every object of RUN/metrics.jsonl; lines that are no JSON are skipped and
+// counted.
+typedef void (*canto_metrics_visit)(void *context, const json_t *record);
+canto_status canto_metrics_read(const char *run, canto_metrics_visit visit, void *context,
+                                int64_t *skipped);
+
+#endif

@@ -1,0 +1,96 @@
+// Fixed-width columns; units in every line.
+#define _GNU_SOURCE
+#include "launch/progress.h"
+
+#include <math.h>
+
+static void heading(const canto_progress *p, const canto_trainer *trainer, int64_t step)
+{
+    const canto_job *job = trainer->job;
+    const canto_model_config *model = &p->config->model;
+    canto_log_line(p->log, "run %s: %s step %lld of %lld", p->config->run.dir,
+                   step > 0 ? "continues after" : "starts at", (long long)step,
+                   (long long)p->config->train.steps);
+    canto_log_line(
+        p->log,
+        "ranks %d = %d replicas x %d context ranks, %d thread%s each (%d core%s shared by %d)",
+        job->world->size, job->mesh.dp, job->mesh.cp, job->threads.threads,
+        job->threads.threads == 1 ? "" : "s", job->threads.cores,
+        job->threads.cores == 1 ? "" : "s", job->threads.sharing);
+    canto_log_line(p->log,
+                   "model %d layers of %s, width %d, %.2f M parameters; softmax by %s, linear by "
+                   "%s, layout %s",
+                   model->layers, model->pattern, model->d_model,
+                   (double)canto_params_count(canto_model_params(trainer->model)) / 1e6,
+                   p->config->parallel.softmax->name, p->config->parallel.linear->name,
+                   canto_layout_name(p->config->parallel.layout));
+    canto_log_line(
+        p->log,
+        "step = %lld x %lld x %lld tokens; memory of this rank: parameters %.1f, activations %.1f, "
+        "work %.1f MB",
+        (long long)p->config->train.accumulate, (long long)p->config->train.batch,
+        (long long)p->config->train.seq_len, (double)trainer->arenas.params.capacity / 1e6,
+        (double)trainer->arenas.step.capacity / 1e6, (double)trainer->arenas.work.capacity / 1e6);
+}
+
+void canto_progress_start(canto_progress *p, const canto_trainer *trainer, int64_t step)
+{
+    const canto_config *config = trainer->config;
+    *p = (canto_progress){.log = &trainer->job->log,
+                          .config = config,
+                          .tokens_per_step = config->train.accumulate * config->train.batch *
+                                             config->train.seq_len};
+    heading(p, trainer, step);
+}
+
+// "3:07", "1:02:03"
+static void clock_text(double seconds, char out[32])
+{
+    long s = lround(seconds);
+    if (s >= 3600)
+        snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
+}
+
+void canto_progress_step(canto_progress *p, int64_t step, const canto_step_result *result)
+{
+    char line[160], left[32];
+    int64_t steps = p->config->train.steps;
+    int64_t target = p->config->train.stop_after >= step && p->config->train.stop_after < steps
+                         ? p->config->train.stop_after
+                         : steps;
+    p->step_s = p->step_s > 0 ? 0.95 * p->step_s + 0.05 * result->step_s : result->step_s;
+    clock_text((double)(target - step) * p->step_s, left);
+    snprintf(line, sizeof line,
+             "step %*lld/%lld  loss %7.4f  %6.4f bits/byte  norm %8.3g  %9.0f tokens/s  left %s",
+             (int)log10((double)steps) + 1, (long long)step, (long long)steps, result->loss,
+             result->loss / M_LN2, result->grad_norm, (double)p->tokens_per_step / p->step_s, left);
+    bool plain = step == 1 || step == target ||
+                 (p->config->log.every > 0 && step % p->config->log.every == 0);
+    if (p->log->terminal)
+        canto_log_live(p->log, "%s", line);
+    else if (plain)
+        canto_log_line(p->log, "%s", line);
+}
+
+void canto_progress_saved(canto_progress *p, int64_t step)
+{
+    canto_log_line(p->log, "saved %s/checkpoints/step-%08lld", p->config->run.dir, (long long)step);
+}
+
+void canto_progress_evaluated(canto_progress *p, int64_t step, double bits_per_byte, int64_t bytes)
+{
+    canto_log_line(p->log, "after step %lld: %.4f bits/byte on %lld held-out bytes",
+                   (long long)step, bits_per_byte, (long long)bytes);
+}
+
+void canto_progress_end(canto_progress *p, int64_t step, bool left)
+{
+    if (left)
+        canto_log_line(p->log, "left after step %lld of %lld; the same command continues",
+                       (long long)step, (long long)p->config->train.steps);
+    else
+        canto_log_line(p->log, "done: step %lld; numbers in %s/metrics.jsonl", (long long)step,
+                       p->config->run.dir);
+}

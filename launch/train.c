@@ -1,0 +1,178 @@
+// canto train: starts or continues a run. The same command on a run directory continues it from its
+// newest good checkpoint.
+#define _GNU_SOURCE
+#include "launch/arguments.h"
+#include "launch/checkpoint.h"
+#include "launch/command.h"
+#include "launch/exit_code.h"
+#include "launch/metrics.h"
+#include "launch/progress.h"
+#include "launch/run_dir.h"
+#include "launch/signals.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    canto_config *config;
+    canto_job *job;
+    canto_trainer trainer;
+    canto_lock lock;       // rank 0
+    canto_metrics metrics; // rank 0
+    canto_progress progress;
+    int64_t step;  // finished steps
+    int64_t saved; // step of the newest checkpoint
+    bool leave;    // asked to save and leave
+} run;
+
+static canto_status note_event(run *r, const char *name, json_t *fields)
+{
+    if (r->job->world->rank != 0) {
+        json_decref(fields);
+        return CANTO_OK;
+    }
+    return canto_metrics_write_event(&r->metrics, name, fields);
+}
+
+// Takes over the stored horizon if none is given, and refuses what may not change.
+static canto_status continue_from(run *r, canto_store_reader *reader)
+{
+    canto_config stored;
+    CANTO_TRY(canto_checkpoint_config(reader, &stored));
+    CANTO_TRY(canto_config_compatible(&stored, r->config));
+    r->step = r->saved = canto_store_step(reader);
+    return CANTO_OK;
+}
+
+static canto_status build(run *r, canto_store_reader *reader)
+{
+    CANTO_TRY(canto_trainer_create(r->config, r->job, true, &r->trainer));
+    if (reader) return canto_checkpoint_restore(&r->trainer, reader);
+    canto_params_init(canto_model_params(r->trainer.model), (uint64_t)r->config->run.seed);
+    return CANTO_OK;
+}
+
+static canto_status open_files(run *r)
+{
+    if (r->job->world->rank != 0) return CANTO_OK;
+    int64_t moved;
+    CANTO_TRY(canto_metrics_open(r->config->run.dir, r->step, &r->metrics, &moved));
+    if (moved > 0) {
+        canto_log_line(&r->job->log,
+                       "%lld records beyond step %lld moved to %s/metrics.discarded.jsonl",
+                       (long long)moved, (long long)r->step, r->config->run.dir);
+    }
+    return canto_run_dir_write_config(r->config);
+}
+
+static canto_status start(run *r)
+{
+    CANTO_TRY(canto_run_dir_open(r->config, r->job, &r->lock));
+    canto_store_reader *reader = NULL;
+    CANTO_TRY(canto_checkpoint_open(r->job, r->config->run.dir, -1, &reader));
+    canto_status status =
+        reader ? canto_comm_agree(r->job->mesh.control, continue_from(r, reader)) : CANTO_OK;
+    if (status == CANTO_OK) status = build(r, reader);
+    canto_store_close(&reader);
+    CANTO_TRY(status);
+    CANTO_TRY(canto_comm_agree(r->job->mesh.control, open_files(r)));
+    canto_progress_start(&r->progress, &r->trainer, r->step);
+    return note_event(r, r->step > 0 ? "resume" : "start",
+                      json_pack("{s:I, s:i, s:i, s:i, s:s, s:s}", "step", (json_int_t)r->step,
+                                "ranks", r->job->world->size, "dp", r->job->mesh.dp, "cp",
+                                r->job->mesh.cp, "softmax", r->config->parallel.softmax->name,
+                                "linear", r->config->parallel.linear->name));
+}
+
+static canto_status save(run *r)
+{
+    if (r->saved == r->step) return CANTO_OK;
+    CANTO_TRY(canto_checkpoint_save(&r->trainer, r->step));
+    r->saved = r->step;
+    canto_progress_saved(&r->progress, r->step);
+    return note_event(r, "save", json_pack("{s:I}", "step", (json_int_t)r->step));
+}
+
+static canto_status evaluate(run *r)
+{
+    double loss;
+    int64_t bytes;
+    CANTO_TRY(canto_trainer_evaluate(&r->trainer, r->config->train.eval_tokens, &loss, &bytes));
+    canto_progress_evaluated(&r->progress, r->step, loss / M_LN2, bytes);
+    return note_event(r, "eval",
+                      json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)r->step, "loss", loss,
+                                "bits_per_byte", loss / M_LN2, "bytes", (json_int_t)bytes));
+}
+
+static bool is_multiple(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+static canto_status write_step(run *r, const canto_step_result *result)
+{
+    if (r->job->world->rank != 0) return CANTO_OK;
+    canto_metrics_step record = {.step = r->step,
+                                 .loss = result->loss,
+                                 .grad_norm = result->grad_norm,
+                                 .lr = result->lr,
+                                 .tokens = r->config->train.accumulate * r->config->train.batch *
+                                           r->config->train.seq_len,
+                                 .step_s = result->step_s,
+                                 .comm_wait_s = result->comm_wait_s,
+                                 .bytes_sent = result->bytes_sent,
+                                 .ranks = r->job->world->size};
+    return canto_metrics_write_step(&r->metrics, &record);
+}
+
+// Saves before it evaluates: a failing evaluation never costs steps.
+static canto_status after_step(run *r, const canto_step_result *result)
+{
+    bool last = r->step == r->config->train.steps;
+    bool stop = r->step == r->config->train.stop_after || result->leave;
+    CANTO_TRY(write_step(r, result));
+    canto_progress_step(&r->progress, r->step, result);
+    if (last || stop || result->save || is_multiple(r->step, r->config->store.every))
+        CANTO_TRY(save(r));
+    if (is_multiple(r->step, r->config->train.eval_every) && !last && !stop) CANTO_TRY(evaluate(r));
+    r->leave = stop && !last;
+    return CANTO_OK;
+}
+
+static canto_status train(run *r)
+{
+    CANTO_TRY(start(r));
+    canto_signals_catch();
+    while (r->step < r->config->train.steps && !r->leave) {
+        canto_step_result result;
+        CANTO_TRY(canto_trainer_step(&r->trainer, r->step + 1, canto_signals_take(), &result));
+        r->step++;
+        CANTO_TRY(after_step(r, &result));
+    }
+    if (!r->leave && canto_data_held_out_windows(&r->trainer.data) > 0) CANTO_TRY(evaluate(r));
+    canto_progress_end(&r->progress, r->step, r->leave);
+    return note_event(r, r->leave ? "leave" : "done",
+                      json_pack("{s:I}", "step", (json_int_t)r->step));
+}
+
+int canto_command_train(int argc, char **argv)
+{
+    canto_config config;
+    canto_config_source *source = NULL;
+    canto_arguments arguments;
+    int code = canto_arguments_parse(&canto_arguments_train, argc, argv, &arguments);
+    if (code >= 0) return code;
+    canto_status status = canto_config_read(arguments.positional[0], arguments.positional_n - 1,
+                                            arguments.positional + 1, &config, &source);
+    canto_config_source_destroy(&source);
+    if (status == CANTO_OK) status = canto_config_require_data(&config);
+    if (status != CANTO_OK) return canto_job_refuse(status);
+    canto_job job;
+    run r = {.config = &config, .job = &job, .metrics = {.file = -1}};
+    status = canto_job_open(&config, &job);
+    if (status == CANTO_OK) status = train(&r);
+    canto_metrics_close(&r.metrics);
+    canto_lock_release(&r.lock);
+    canto_trainer_destroy(&r.trainer);
+    return canto_job_close(&job, status, r.leave ? CANTO_EXIT_REQUEUE : CANTO_EXIT_DONE);
+}

@@ -1,0 +1,80 @@
+// Makes what a rank needs, first on measuring arenas, then on real ones of the sizes found. Sends
+// nothing but agreements.
+#include "launch/trainer.h"
+
+#include "launch/arenas.h"
+
+static canto_plan_desc plan_desc(const canto_trainer *trainer)
+{
+    const canto_config *config = trainer->config;
+    return (canto_plan_desc){.mesh = &trainer->job->mesh,
+                             .kernels = &canto_kernels_cpu,
+                             .layout = config->parallel.layout,
+                             .weights =
+                                 config->parallel.weights_n ? config->parallel.weights : NULL,
+                             .softmax = config->parallel.softmax,
+                             .linear = config->parallel.linear,
+                             .sequences_n = trainer->data.sequences,
+                             .sequence_length = trainer->data.seq_len,
+                             .documents_max = trainer->data.max_documents,
+                             .state_count_max = canto_model_state_count_max(&config->model)};
+}
+
+static canto_status create_optimizer(canto_trainer *trainer)
+{
+    canto_params *params = canto_model_params(trainer->model);
+    canto_arena *arena = &trainer->arenas.params;
+    CANTO_TRY(canto_grad_create(arena, trainer->job->mesh.gradients, &canto_kernels_cpu,
+                                params->buckets_n, params->bounds, params->grads, &trainer->grad));
+    return canto_optimizer_create(arena, &trainer->config->train.optimizer, params, trainer->grad,
+                                  &canto_kernels_cpu, trainer->job->world->rank,
+                                  &trainer->optimizer);
+}
+
+// Runs twice: on measuring arenas, then on real ones.
+static canto_status build(canto_trainer *trainer, bool gradients)
+{
+    canto_plan_desc desc = plan_desc(trainer);
+    CANTO_TRY(canto_plan_create(&trainer->arenas.work, &desc, &trainer->plan));
+    CANTO_TRY(canto_model_create(&trainer->arenas, &trainer->config->model, &trainer->plan,
+                                 &canto_kernels_cpu, gradients, &trainer->model));
+    CANTO_TRY(canto_batch_create(&trainer->arenas.step, &trainer->data, trainer->plan.tokens,
+                                 &trainer->batch));
+    CANTO_TRY(canto_arena_array(&trainer->arenas.step, "records", trainer->job->world->size,
+                                CANTO_RECORD_BYTES, &trainer->records));
+    return gradients ? create_optimizer(trainer) : CANTO_OK;
+}
+
+static void destroy_built(canto_trainer *trainer)
+{
+    canto_model_destroy(&trainer->model);
+    canto_plan_destroy(&trainer->plan);
+    canto_arenas_destroy(&trainer->arenas);
+}
+
+static canto_status measure_and_build(canto_trainer *trainer, bool gradients)
+{
+    canto_status status = canto_arenas_measure(&trainer->arenas);
+    if (status == CANTO_OK) status = build(trainer, gradients);
+    canto_arenas sizes = trainer->arenas;
+    destroy_built(trainer);
+    CANTO_TRY(status);
+    CANTO_TRY(canto_arenas_allocate(&trainer->arenas, &sizes));
+    return build(trainer, gradients);
+}
+
+canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
+                                  canto_trainer *out)
+{
+    *out = (canto_trainer){.config = config, .job = job};
+    CANTO_TRY(canto_comm_agree(job->world, canto_data_open(config, job->mesh.dp, &out->data)));
+    canto_status status = measure_and_build(out, gradients);
+    return canto_comm_agree(job->world, status);
+}
+
+void canto_trainer_destroy(canto_trainer *trainer)
+{
+    destroy_built(trainer);
+    canto_data_close(&trainer->data);
+    *trainer = (canto_trainer){0};
+}

@@ -1,0 +1,57 @@
+// Everything one rank needs to train or evaluate a model, made in one place: plan, model, reducer,
+// optimizer, batch.
+#ifndef CANTO_LAUNCH_TRAINER_H
+#define CANTO_LAUNCH_TRAINER_H
+
+#include "launch/data.h"
+#include "launch/job.h"
+
+typedef struct canto_trainer {
+    const canto_config *config; // borrowed
+    canto_job *job;             // borrowed
+    canto_data data;            // owned
+    canto_arenas arenas;        // owned
+    canto_plan plan;
+    canto_model *model;
+    canto_grad *grad;          // NULL when it only evaluates
+    canto_optimizer optimizer; // zero when it only evaluates
+    canto_batch batch;
+    void *records; // [ranks of the world] small records of every rank, CANTO_RECORD_BYTES each
+} canto_trainer;
+
+enum { CANTO_RECORD_BYTES = 64 };
+
+// What a step did; equal on all ranks.
+typedef struct canto_step_result {
+    double loss; // nats per target token
+    double grad_norm;
+    double lr;
+    double step_s;
+    double comm_wait_s; // mean over ranks
+    int64_t bytes_sent; // all ranks
+    bool save;          // some rank was asked to save now
+    bool leave;         // some rank was asked to save and leave
+} canto_step_result;
+
+// Requests that ride on a step's last message.
+typedef struct canto_step_requests {
+    bool save, leave;
+} canto_step_requests;
+
+// Collective on the world: sizes by a measuring run, then the real arenas. The model's parameters
+// are not set.
+canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
+                                  canto_trainer *out);
+void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer
+
+// Collective. One optimizer step (1-based): forward, loss and backward of train.accumulate streams,
+// reduction, update. No allocation.
+canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,
+                                canto_step_result *out);
+
+// Collective. Mean loss in nats per byte over the first `tokens` held-out bytes (0: all), read in
+// order.
+canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, double *loss,
+                                    int64_t *counted);
+
+#endif

@@ -1,0 +1,74 @@
+# The other commands.
+load helpers
+
+@test "generate writes the prompt and as many bytes as asked for, the same for the same seed" {
+    run -0 train 1
+    "$canto" generate "$run_dir" -p "In the beginning" -n 50 --seed 3 > "$BATS_TEST_TMPDIR/a"
+    "$canto" generate "$run_dir" -p "In the beginning" -n 50 --seed 3 > "$BATS_TEST_TMPDIR/b"
+    cmp "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b"
+    [ "$(wc -c < "$BATS_TEST_TMPDIR/a")" -eq 67 ]
+    grep -aq '^In the beginning' "$BATS_TEST_TMPDIR/a"
+    "$canto" generate "$run_dir" -p "In the beginning" -n 50 --seed 4 > "$BATS_TEST_TMPDIR/c"
+    ! cmp -s "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/c"
+    "$canto" generate "$run_dir" -n 20 --temperature 0 > "$BATS_TEST_TMPDIR/d"
+    "$canto" generate "$run_dir" -n 20 --top-k 1 --seed 9 > "$BATS_TEST_TMPDIR/e"
+    cmp "$BATS_TEST_TMPDIR/d" "$BATS_TEST_TMPDIR/e"
+}
+
+@test "eval gives the same bits per byte on any number of ranks, as table and JSON" {
+    run -0 train 2
+    for n in 1 3; do on $n eval "$run_dir" --json 2> /dev/null | jq -r .bits_per_byte > "$BATS_TEST_TMPDIR/eval-$n"; done
+    closer "$BATS_TEST_TMPDIR/eval-1" "$BATS_TEST_TMPDIR/eval-3" 1e-5
+    jq -r 'select(.event == "eval") | .bits_per_byte' "$run_dir/metrics.jsonl" | tail -1 > "$BATS_TEST_TMPDIR/eval-train"
+    closer "$BATS_TEST_TMPDIR/eval-1" "$BATS_TEST_TMPDIR/eval-train" 1e-5
+    run -0 "$canto" eval "$run_dir" --orders
+    [[ "$output" == *"n-gram, order 4"*"this run, step 20"* ]]
+}
+
+@test "ckpt ls and verify, as table and JSON" {
+    run -0 train 2 store.every=10 store.keep_last=5
+    run -0 "$canto" ckpt ls "$run_dir"
+    [ "${#lines[@]}" -eq 3 ]
+    "$canto" ckpt ls "$run_dir" --json | jq -e 'map(.step) == [10, 20] and all(.shards == 2)'
+    "$canto" ckpt verify "$run_dir" --json | jq -e 'all(.good)'
+    run -3 "$canto" ckpt verify "$run_dir" --step 7
+    run -3 "$canto" ckpt verify "$BATS_TEST_TMPDIR/nowhere"
+}
+
+@test "plot draws the loss curve" {
+    command -v gnuplot > /dev/null || skip "gnuplot is not installed"
+    run -0 train 1
+    run -0 "$canto" plot "$run_dir"
+    grep -q '<svg' "$run_dir/loss.svg"
+}
+
+@test "config show tells value and origin; config keys tells all keys" {
+    run -0 "$canto" config show "$config" train.lr=0.25
+    grep -E 'train\.lr +0\.25 +command line' <<< "$output"
+    grep -E 'train\.clip .*default' <<< "$output"
+    "$canto" config show "$config" --json | jq -e . > /dev/null
+    run -0 "$canto" config keys
+    [[ "$output" == *"layout"* ]]
+}
+
+@test "wrong commands and arguments end with exit code 2 and one sentence" {
+    run -2 "$canto" trian
+    [[ "$output" == *"trian"* ]]
+    run -2 "$canto" generate "$run_dir" -n 5x
+    [[ "$output" == *"5x"* ]]
+    run -2 "$canto" ckpt list "$run_dir"
+    run -2 "$canto" eval
+    run -3 "$canto" generate "$BATS_TEST_TMPDIR/nowhere"
+    [[ "$output" == *"no checkpoint"* ]]
+}
+
+@test "version, help and the manual page" {
+    run -0 "$canto" --version
+    [[ "$output" == *"HDF5"* ]]
+    run -0 "$canto" --help
+    [[ "$output" == *"75"* ]]
+    "$canto" man > "$BATS_TEST_TMPDIR/canto.1"
+    run -0 man --warnings -l "$BATS_TEST_TMPDIR/canto.1"
+    [[ "$output" == *"train.lr"* ]]
+    [[ "$output" != *"warning"* ]]
+}

@@ -1,0 +1,154 @@
+# Training from the command line: progress, metrics, saving, resuming, refusing.
+load helpers
+
+@test "20 steps: the loss falls, and every step has its record" {
+    run -0 train 2
+    [ "$(field step | tail -1)" -eq 20 ]
+    [ "$(field step | wc -l)" -eq 20 ]
+    first=$(field loss | head -1)
+    last=$(field loss | tail -1)
+    awk -v a="$first" -v b="$last" 'BEGIN { exit !(b < a - 0.3) }'
+    jq -es 'map(select(.event == null)) | all(has("bits_per_byte") and has("grad_norm") and has("lr") and has("tokens") and has("tokens_per_s")
+        and has("step_s") and has("comm_wait_s") and has("bytes_sent") and has("ranks") and has("time") and (.loss_bits | test("^0x[0-9a-f]{16}$")))' "$run_dir/metrics.jsonl"
+    [[ "$output" == *"held-out"* ]]
+}
+
+@test "losses of 1, 2, 3 and 4 ranks agree to 1e-5" {
+    for n in 1 2 3 4; do
+        run -0 train $n run.dir="$run_dir-$n"
+        field loss "$run_dir-$n/metrics.jsonl" > "$BATS_TEST_TMPDIR/loss-$n"
+    done
+    for n in 2 3 4; do closer "$BATS_TEST_TMPDIR/loss-1" "$BATS_TEST_TMPDIR/loss-$n" 1e-5; done
+}
+
+@test "two runs on the same ranks have the same bits" {
+    run -0 train 2 run.dir="$run_dir-a"
+    run -0 train 2 run.dir="$run_dir-b"
+    diff <(field loss_bits "$run_dir-a/metrics.jsonl") <(field loss_bits "$run_dir-b/metrics.jsonl")
+    diff <(field grad_norm_bits "$run_dir-a/metrics.jsonl") <(field grad_norm_bits "$run_dir-b/metrics.jsonl")
+}
+
+@test "stopped and continued on the same ranks: the same bits as without a stop" {
+    run -0 train 2 run.dir="$run_dir-whole"
+    run -75 train 2 train.stop_after=7
+    [[ "$output" == *"left after step 7 of 20"* ]]
+    run -0 train 2
+    [[ "$output" == *"continues after step 7"* ]]
+    diff <(field loss_bits "$run_dir-whole/metrics.jsonl") <(field loss_bits)
+}
+
+@test "stopped on 2 ranks, continued on 4, then on 3: losses agree to 1e-5" {
+    run -0 train 2 run.dir="$run_dir-whole"
+    run -75 train 2 train.stop_after=7
+    run -75 train 4 train.stop_after=14 parallel.linear=lasp1 parallel.softmax=gather
+    run -0 train 3 parallel.layout=contiguous
+    field loss "$run_dir-whole/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
+    field loss > "$BATS_TEST_TMPDIR/b"
+    closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
+    [ "$(field ranks | tr '\n' ' ')" = "2 2 2 2 2 2 2 4 4 4 4 4 4 4 3 3 3 3 3 3 " ]
+}
+
+@test "two replicas of two context ranks: losses agree with one rank" {
+    run -0 train 1 run.dir="$run_dir-1"
+    run -0 train 4 parallel.dp=2
+    field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
+    field loss > "$BATS_TEST_TMPDIR/b"
+    closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
+}
+
+@test "accumulation: two streams of one sequence are one stream of two" {
+    run -0 train 2 run.dir="$run_dir-1"
+    run -0 train 2 train.batch=1 train.accumulate=2
+    field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
+    field loss > "$BATS_TEST_TMPDIR/b"
+    closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
+}
+
+@test "records beyond the checkpoint are set aside, not lost" {
+    run -75 train 1 train.stop_after=5
+    echo '{"step": 6, "loss": 1.0}' >> "$run_dir/metrics.jsonl"
+    printf '{"step": 7, "lo' >> "$run_dir/metrics.jsonl"
+    run -0 train 1
+    [[ "$output" == *"2 records beyond step 5"* ]]
+    [ "$(wc -l < "$run_dir/metrics.discarded.jsonl")" -eq 2 ]
+    [ "$(field step | sort -n | uniq -d | wc -l)" -eq 0 ]
+}
+
+@test "a finished run is left as it is; more steps continue it" {
+    run -0 train 1
+    before=$(field loss_bits | md5sum)
+    run -0 train 1
+    [ "$before" = "$(field loss_bits | md5sum)" ]
+    run -0 train 1 train.steps=22
+    [ "$(field step | tail -1)" -eq 22 ]
+}
+
+@test "a changed key is refused with both values, and nothing changes" {
+    run -75 train 1 train.stop_after=5
+    before=$(md5sum < "$run_dir/metrics.jsonl")
+    run -2 train 2 train.lr=0.5
+    [ "$(grep -c 'train.lr.*0.5' <<< "$output")" -eq 1 ]
+    run -2 train 1 model.d_model=64
+    [[ "$output" == *"model.d_model"*"64"* ]]
+    run -2 train 1 train.steps=4 train.stop_after=0
+    [[ "$output" == *"train.steps"* ]]
+    [ "$before" = "$(md5sum < "$run_dir/metrics.jsonl")" ]
+}
+
+@test "a damaged newest checkpoint is named, and the one before it is used" {
+    run -0 train 1 store.every=10 store.keep_last=2
+    shard=$(ls "$run_dir"/checkpoints/step-00000020/shard-*.h5)
+    printf 'x' | dd of="$shard" bs=1 seek=3000 conv=notrunc status=none
+    run -3 "$canto" ckpt verify "$run_dir"
+    [[ "$output" == *"shard-"* ]]
+    run -0 train 1 train.steps=21
+    [[ "$output" == *"continues after step 10"* ]]
+    [[ "$output" == *"step-00000020"* ]]
+}
+
+@test "a configuration error is told once, before MPI starts, with exit code 2" {
+    printf 'train:\n  lr: 3e-4x\n' > "$BATS_TEST_TMPDIR/bad.yaml"
+    run -2 on 3 train "$BATS_TEST_TMPDIR/bad.yaml"
+    [ "$(grep -c 'bad.yaml:2:7' <<< "$output")" -eq 1 ]
+    run -2 on 2 train "$config" data.path=/nowhere run.dir="$run_dir"
+    [ "$(grep -c '/nowhere' <<< "$output")" -eq 1 ]
+    run -2 on 3 train "$config" data.path="$text" run.dir="$run_dir" parallel.dp=2
+    [ "$(grep -c 'parallel' <<< "$output")" -eq 1 ]
+}
+
+@test "a live owner of the run directory is refused by name; a dead one is taken over" {
+    train 1 train.steps=100000 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    until grep -q '^step' "$BATS_TEST_TMPDIR/log"; do sleep 0.1; done
+    run -3 train 1
+    [[ "$output" == *"lock"* ]]
+    pkill -KILL -f "canto train .*$run_dir"
+    wait || true
+    run -0 train 1
+    [[ "$output" == *"lock"* ]]
+}
+
+@test "USR2: every rank saves and leaves at the same step with exit code 75" {
+    train 2 train.steps=100000 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    job=$!
+    until grep -q '^step' "$BATS_TEST_TMPDIR/log"; do sleep 0.1; done
+    pkill -USR2 -f "^$canto train .*$run_dir" || true
+    code=0
+    wait $job || code=$?
+    [ "$code" -eq 75 ]
+    step=$(field step | tail -1)
+    [ -d "$run_dir/checkpoints/step-$(printf %08d "$step")" ]
+}
+
+@test "packed documents: separators, window layers, other strategies" {
+    packed=(data.separator=$'\n' data.max_documents=64 model.pattern=LSW 'model.mixers=[{letter: W, kind: softmax, window: 9}]')
+    run -0 train 3 "${packed[@]}"
+    field loss > "$BATS_TEST_TMPDIR/a"
+    run -0 train 2 run.dir="$run_dir-2" "${packed[@]}" parallel.softmax=gather parallel.linear=lasp1 parallel.layout=contiguous
+    field loss "$run_dir-2/metrics.jsonl" > "$BATS_TEST_TMPDIR/b"
+    closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
+}
+
+@test "messages over TCP only, compared at both ends" {
+    run -0 mpirun -q --timeout 60 --mca btl tcp,self -n 2 "$canto" train "$config" data.path="$text" run.dir="$run_dir" parallel.check=true
+    [ "$(field step | tail -1)" -eq 20 ]
+}
