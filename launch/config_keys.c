@@ -63,14 +63,6 @@ static int kind_get(const void *field)
     return value ? (int)(value - canto_mixer_kinds) : -1;
 }
 
-static const char *layout_name(int index)
-{
-    static const char *const names[] = {[CANTO_LAYOUT_CONTIGUOUS] = "contiguous",
-                                        [CANTO_LAYOUT_ZIGZAG] = "zigzag",
-                                        [CANTO_LAYOUT_UNEVEN] = "uneven"};
-    return index < (int)(sizeof names / sizeof *names) ? names[index] : NULL;
-}
-
 static void layout_set(void *field, int index)
 {
     *(canto_layout *)field = (canto_layout)index;
@@ -103,7 +95,7 @@ static int decay_get(const void *field)
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get};
 static const canto_choices transports = {transport_name, transport_set, transport_get};
 static const canto_choices kinds = {kind_name, kind_set, kind_get};
-static const canto_choices layouts = {layout_name, layout_set, layout_get};
+static const canto_choices layouts = {canto_layout_name, layout_set, layout_get};
 static const canto_choices decays = {decay_name, decay_set, decay_get};
 
 #define FIELD(member)                                                                              \

@@ -133,11 +133,10 @@ canto_status canto_batch_train(const canto_data *data, int64_t first_sample, can
 }
 
 // Held-out windows start one byte early, so that every held-out byte is predicted once.
-canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t windows,
+canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t bytes,
                                   canto_batch *batch)
 {
-    int64_t last = data->train_size - 1 + windows * data->seq_len;
-    if (last > data->size - 1) last = data->size - 1;
+    int64_t last = data->train_size - 1 + bytes;
     for (int i = 0; i < data->sequences; i++) {
         int64_t begin = data->train_size - 1 + (first + i) * data->seq_len;
         batch->begins[i] = begin < last ? begin : last;
@@ -146,9 +145,15 @@ canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t
     return find_documents(data, batch);
 }
 
-int64_t canto_data_held_out_windows(const canto_data *data)
+int64_t canto_data_held_out_bytes(const canto_data *data, int64_t tokens)
 {
-    return (data->size - data->train_size + data->seq_len - 1) / data->seq_len;
+    int64_t all = data->size - data->train_size;
+    return tokens > 0 && tokens < all ? tokens : all;
+}
+
+int64_t canto_data_held_out_windows(const canto_data *data, int64_t tokens)
+{
+    return (canto_data_held_out_bytes(data, tokens) + data->seq_len - 1) / data->seq_len;
 }
 
 static bool starts_document(const canto_documents *documents, int64_t position)

@@ -45,11 +45,13 @@ canto_status canto_batch_create(canto_arena *arena, const canto_data *data, int6
 
 // Windows [first_sample, first_sample + sequences) of training. Local, no allocation.
 canto_status canto_batch_train(const canto_data *data, int64_t first_sample, canto_batch *batch);
-// Windows [first, first + sequences) of the first `windows` of the held-out text, read in order,
+// Windows [first, first + sequences) of the first `bytes` of the held-out text, read in order,
 // each seq_len bytes after the other.
-canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t windows,
+canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t bytes,
                                   canto_batch *batch);
-int64_t canto_data_held_out_windows(const canto_data *data);
+// Bytes and windows that an evaluation of at most `tokens` held-out bytes reads (0: all of them).
+int64_t canto_data_held_out_bytes(const canto_data *data, int64_t tokens);
+int64_t canto_data_held_out_windows(const canto_data *data, int64_t tokens);
 // Fills tokens and targets of the positions that this rank holds. The plan must already know the
 // documents.
 void canto_batch_fill(const canto_data *data, const canto_plan *plan, canto_batch *batch);

@@ -6,9 +6,12 @@
 #include "launch/command.h"
 #include "launch/ngram.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 typedef struct {
     int64_t step;
@@ -51,8 +54,9 @@ static void print_json(const evaluation *e)
 static canto_status compare(const canto_trainer *trainer, evaluation *e)
 {
     const canto_data *data = &trainer->data;
+    int64_t bytes = canto_data_held_out_bytes(data, trainer->config->train.eval_tokens);
     return canto_ngram_bits(SHOWN_MAX, data->text, data->train_size, data->text + data->train_size,
-                            e->bytes, e->ngram);
+                            bytes, e->ngram);
 }
 
 static canto_status evaluate(canto_trainer *trainer, canto_store_reader *reader, evaluation *e)
@@ -81,6 +85,20 @@ static canto_status run(canto_job *job, canto_store_reader *reader, const canto_
     return status;
 }
 
+// The configuration of the run's latest start, on whatever ranks there are now.
+static canto_status read_config(const canto_arguments *a, canto_config *config)
+{
+    char path[CANTO_TEXT_MAX + 16];
+    char *overrides[CANTO_POSITIONAL_MAX + 2] = {"parallel.dp=0", "parallel.cp=0"};
+    for (int i = 1; i < a->positional_n; i++) overrides[i + 1] = a->positional[i];
+    snprintf(path, sizeof path, "%s/config.yaml", a->positional[0]);
+    if (access(path, R_OK) != 0) {
+        CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no run: %s: %s", a->positional[0], path,
+                   strerror(errno));
+    }
+    return canto_config_read(path, a->positional_n + 1, overrides, config, NULL);
+}
+
 int canto_command_eval(int argc, char **argv)
 {
     canto_arguments a;
@@ -88,8 +106,7 @@ int canto_command_eval(int argc, char **argv)
     if (code >= 0) return code;
     canto_config config;
     canto_store_reader *reader = NULL;
-    canto_status status =
-        canto_config_of_run(a.positional[0], a.step, a.positional_n - 1, a.positional + 1, &config);
+    canto_status status = read_config(&a, &config);
     if (status != CANTO_OK) return canto_job_refuse(status);
     canto_job job;
     status = canto_job_open(&config, &job);

@@ -23,7 +23,7 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
                    model->layers, model->pattern, model->d_model,
                    (double)canto_params_count(canto_model_params(trainer->model)) / 1e6,
                    p->config->parallel.softmax->name, p->config->parallel.linear->name,
-                   canto_layout_name(p->config->parallel.layout));
+                   canto_layout_name((int)p->config->parallel.layout));
     canto_log_line(
         p->log,
         "step = %lld x %lld x %lld tokens; memory of this rank: parameters %.1f, activations %.1f, "

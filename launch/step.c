@@ -141,15 +141,14 @@ canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, doub
 {
     const canto_data *data = &trainer->data;
     const canto_mesh *mesh = &trainer->job->mesh;
-    int64_t windows = canto_data_held_out_windows(data);
-    if (tokens > 0 && tokens / data->seq_len < windows)
-        windows = (tokens + data->seq_len - 1) / data->seq_len;
+    int64_t bytes = canto_data_held_out_bytes(data, tokens);
+    int64_t windows = canto_data_held_out_windows(data, tokens);
     double sums[2] = {0};
     for (int64_t first = 0; first < windows; first += (int64_t)data->sequences * mesh->dp) {
         double stream;
         CANTO_TRY(
             read_batch(trainer, canto_batch_held_out(data, first + mesh->dp_rank * data->sequences,
-                                                     windows, &trainer->batch)));
+                                                     bytes, &trainer->batch)));
         CANTO_TRY(canto_model_forward(trainer->model, trainer->batch.tokens));
         CANTO_TRY(canto_model_loss(trainer->model, trainer->batch.targets, 0, false, &stream));
         sums[0] += stream;

@@ -34,12 +34,11 @@ static canto_status note_event(run *r, const char *name, json_t *fields)
     return canto_metrics_write_event(&r->metrics, name, fields);
 }
 
-// Takes over the stored horizon if none is given, and refuses what may not change.
 static canto_status continue_from(run *r, canto_store_reader *reader)
 {
     canto_config stored;
     CANTO_TRY(canto_checkpoint_config(reader, &stored));
-    CANTO_TRY(canto_config_compatible(&stored, r->config));
+    CANTO_TRY(canto_config_settle(&stored, r->config));
     r->step = r->saved = canto_store_step(reader);
     return CANTO_OK;
 }
@@ -70,8 +69,8 @@ static canto_status start(run *r)
     CANTO_TRY(canto_run_dir_open(r->config, r->job, &r->lock));
     canto_store_reader *reader = NULL;
     CANTO_TRY(canto_checkpoint_open(r->job, r->config->run.dir, -1, &reader));
-    canto_status status =
-        reader ? canto_comm_agree(r->job->mesh.control, continue_from(r, reader)) : CANTO_OK;
+    canto_status status = reader ? continue_from(r, reader) : canto_config_settle(NULL, r->config);
+    status = canto_comm_agree(r->job->mesh.control, status);
     if (status == CANTO_OK) status = build(r, reader);
     canto_store_close(&reader);
     CANTO_TRY(status);
@@ -149,7 +148,7 @@ static canto_status train(run *r)
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
-    if (!r->leave && canto_data_held_out_windows(&r->trainer.data) > 0) CANTO_TRY(evaluate(r));
+    if (!r->leave && canto_data_held_out_bytes(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",
                       json_pack("{s:I}", "step", (json_int_t)r->step));
@@ -164,8 +163,8 @@ int canto_command_train(int argc, char **argv)
     if (code >= 0) return code;
     canto_status status = canto_config_read(arguments.positional[0], arguments.positional_n - 1,
                                             arguments.positional + 1, &config, &source);
+    if (status == CANTO_OK) status = canto_config_require(&config, source, "data.path");
     canto_config_source_destroy(&source);
-    if (status == CANTO_OK) status = canto_config_require_data(&config);
     if (status != CANTO_OK) return canto_job_refuse(status);
     canto_job job;
     run r = {.config = &config, .job = &job, .metrics = {.file = -1}};

@@ -218,20 +218,10 @@ uint64_t canto_shards_digest(const canto_shards *shards)
     return canto_digest_value(&digest);
 }
 
-canto_status canto_layout_parse(const char *name, canto_layout *out)
+const char *canto_layout_name(int layout)
 {
-    static const struct {
-        const char *name;
-        canto_layout layout;
-    } layouts[] = {{"contiguous", CANTO_LAYOUT_CONTIGUOUS},
-                   {"zigzag", CANTO_LAYOUT_ZIGZAG},
-                   {"uneven", CANTO_LAYOUT_UNEVEN}};
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        if (strcmp(name, layouts[i].name) == 0) {
-            *out = layouts[i].layout;
-            return CANTO_OK;
-        }
-    }
-    CANTO_FAIL(CANTO_ERROR_CONFIG, "layout '%s' is not known; choose contiguous, zigzag or uneven",
-               name);
+    static const char *const names[] = {[CANTO_LAYOUT_CONTIGUOUS] = "contiguous",
+                                        [CANTO_LAYOUT_ZIGZAG] = "zigzag",
+                                        [CANTO_LAYOUT_UNEVEN] = "uneven"};
+    return layout >= 0 && layout < (int)(sizeof names / sizeof *names) ? names[layout] : NULL;
 }

@@ -54,7 +54,7 @@ int64_t canto_shards_max_tokens(const canto_shards *shards);
 int canto_shards_find(const canto_shards *shards, int64_t position);
 uint64_t canto_shards_digest(const canto_shards *shards);
 
-// "contiguous", "zigzag", "uneven".
-canto_status canto_layout_parse(const char *name, canto_layout *out);
+// "contiguous", "zigzag", "uneven"; NULL for a number that is no layout.
+const char *canto_layout_name(int layout);
 
 #endif

@@ -401,12 +401,6 @@ static void test_table_of_keys(void **state)
         assert_non_null(key->initial);
     }
     assert_true(n <= CANTO_KEYS_MAX);
-    canto_layout layout; // the names of layouts are those that parallel/ knows
-    for (int i = 0; i <= CANTO_LAYOUT_UNEVEN; i++) {
-        const canto_key *key = canto_key_find(canto_keys, "", "parallel.layout");
-        CANTO_TEST_OK(canto_layout_parse(key->choices->name(i), &layout));
-        assert_int_equal(layout, i);
-    }
 }
 
 static void test_mixers(void **state)
