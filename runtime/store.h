@@ -47,6 +47,8 @@ canto_status canto_store_write_text(canto_store_writer *writer, const char *name
 // writer (sets *writer to NULL) in every case; on failure nothing is published and the older
 // checkpoints are untouched. Memory: twice this rank's data.
 canto_status canto_store_commit(canto_store_writer **writer, int keep_last);
+// Local. Gives a writer up before its commit: nothing is published. Sets *writer to NULL.
+void canto_store_abandon(canto_store_writer **writer);
 
 // --- reading ---
 

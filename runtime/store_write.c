@@ -343,6 +343,11 @@ static canto_status commit(canto_store_writer *writer, int64_t *bytes)
     return status;
 }
 
+void canto_store_abandon(canto_store_writer **writer)
+{
+    writer_destroy(writer);
+}
+
 canto_status canto_store_commit(canto_store_writer **writer, int keep_last)
 {
     canto_store_writer *w = *writer;
