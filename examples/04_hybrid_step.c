@@ -6,6 +6,7 @@
 // Every rank also runs the same step alone, on the whole sequence. Loss, gradient norm and the
 // parameters after the step must agree.
 #include "examples/example.h"
+#include "layers/model.h"
 #include "layers/optimizer.h"
 
 #include <math.h>
@@ -48,9 +49,8 @@ static canto_status configure(canto_model_config *config)
 static canto_status build(canto_comm *world, const canto_model_config *config, trainer *t)
 {
     CANTO_TRY(canto_mesh_create(world, 1, 0, &t->mesh));
-    CANTO_TRY(canto_arena_create(&t->arenas.params, 16 << 20));
-    CANTO_TRY(canto_arena_create(&t->arenas.step, 16 << 20));
-    CANTO_TRY(canto_arena_create(&t->arenas.work, 16 << 20));
+    canto_arena *const arenas[] = {&t->arenas.params, &t->arenas.step, &t->arenas.work};
+    for (int i = 0; i < 3; i++) CANTO_TRY(canto_arena_create(arenas[i], 16 << 20));
     const canto_plan_desc desc = {.mesh = &t->mesh,
                                   .kernels = &canto_kernels_cpu,
                                   .layout = CANTO_LAYOUT_ZIGZAG,
@@ -108,9 +108,8 @@ static void destroy(trainer *t)
     canto_model_destroy(&t->model);
     canto_plan_destroy(&t->plan);
     canto_mesh_destroy(&t->mesh);
-    canto_arena_destroy(&t->arenas.params);
-    canto_arena_destroy(&t->arenas.step);
-    canto_arena_destroy(&t->arenas.work);
+    canto_arena *const arenas[] = {&t->arenas.params, &t->arenas.step, &t->arenas.work};
+    for (int i = 0; i < 3; i++) canto_arena_destroy(arenas[i]);
 }
 
 static canto_status run(canto_comm *world, canto_arena *arena)
@@ -136,8 +135,7 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     const int64_t count = canto_params_count(canto_model_params(alone.model));
     double apart = 0;
     for (int64_t i = 0; i < count; i++) apart += fabs((double)a[i] - b[i]) / (double)count;
-    // Adam's first step moves every element by the learning rate, 1e-3, in the direction of its
-    // gradient's sign.
+    // Adam's first step moves every element by about 1e-3, towards its gradient's sign.
     CANTO_TRY(example_check(world, "mean distance of the parameters after the step", apart, 1e-5));
     if (world->rank == 0)
         printf("%d ranks: loss %.6f, gradient norm %.6f, %lld parameters\n", world->size, loss[0],
