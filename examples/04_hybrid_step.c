@@ -83,7 +83,8 @@ static canto_status step(trainer *t, double *loss, double *norm)
     // Three packed documents; the plan makes masks, schedules and resets of them.
     const canto_documents documents = {.n = 3, .starts = (int64_t[]){0, 40, 41, TOKENS}};
     CANTO_TRY(canto_plan_update(&t->plan, &documents));
-    int32_t tokens[TOKENS], targets[TOKENS];
+    int32_t tokens[TOKENS];
+    int32_t targets[TOKENS];
     for (int64_t i = 0; i < t->plan.tokens; i++) {
         tokens[i] =
             (int32_t)canto_rng_below(1, CANTO_RNG_TEST, (uint64_t)t->plan.positions[i], VOCAB);
@@ -93,14 +94,12 @@ static canto_status step(trainer *t, double *loss, double *norm)
     canto_params_init(canto_model_params(t->model), 1);
     canto_model_zero_grads(t->model);
     CANTO_TRY(canto_model_forward(t->model, tokens));
-    // Normalised by the targets of all ranks, never by one rank's.
+    // Normalised by the targets of all ranks; a block's gradients are reduced while others run.
     CANTO_TRY(canto_model_loss(t->model, targets, 1.0f / TOKENS, true, loss));
-    // A block's gradients are reduced while the blocks below it still run.
     CANTO_TRY(canto_model_backward(t->model, tokens, t->grad));
     CANTO_TRY(canto_comm_sum_small(t->mesh.control, 1, loss));
     *loss /= TOKENS;
-    double lr;
-    return canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &lr);
+    return canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &(double){0});
 }
 
 static void destroy(trainer *t)
