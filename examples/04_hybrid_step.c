@@ -19,7 +19,7 @@ typedef struct {
     canto_plan plan;
     canto_arenas arenas;
     canto_model *model;
-    canto_grad *grad;
+    canto_grad grad;
     canto_optimizer optimizer;
 } trainer;
 
@@ -74,7 +74,7 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
                                         .eps = 1e-8,
                                         .weight_decay = 0.1,
                                         .clip = 1};
-    return canto_optimizer_create(&t->arenas.params, &how, params, t->grad, &canto_kernels_cpu,
+    return canto_optimizer_create(&t->arenas.params, &how, params, &t->grad, &canto_kernels_cpu,
                                   world->rank, &t->optimizer);
 }
 
@@ -96,7 +96,7 @@ static canto_status step(trainer *t, double *loss, double *norm)
     CANTO_TRY(canto_model_forward(t->model, tokens));
     // Normalised by the targets of all ranks; a block's gradients are reduced while others run.
     CANTO_TRY(canto_model_loss(t->model, targets, 1.0f / TOKENS, true, loss));
-    CANTO_TRY(canto_model_backward(t->model, tokens, t->grad));
+    CANTO_TRY(canto_model_backward(t->model, tokens, &t->grad));
     CANTO_TRY(canto_comm_sum_small(t->mesh.control, 1, loss));
     *loss /= TOKENS;
     return canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &(double){0});

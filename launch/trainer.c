@@ -26,7 +26,7 @@ static canto_status create_optimizer(canto_trainer *trainer)
     canto_arena *arena = &trainer->arenas.params;
     CANTO_TRY(canto_grad_create(arena, trainer->job->mesh.gradients, &canto_kernels_cpu,
                                 params->buckets_n, params->bounds, params->grads, &trainer->grad));
-    return canto_optimizer_create(arena, &trainer->config->train.optimizer, params, trainer->grad,
+    return canto_optimizer_create(arena, &trainer->config->train.optimizer, params, &trainer->grad,
                                   &canto_kernels_cpu, trainer->job->world->rank,
                                   &trainer->optimizer);
 }

@@ -13,7 +13,7 @@ typedef struct canto_trainer {
     canto_arenas arenas;        // owned
     canto_plan plan;
     canto_model *model;
-    canto_grad *grad;          // NULL when it only evaluates
+    canto_grad grad;           // zero when it only evaluates
     canto_optimizer optimizer; // zero when it only evaluates
     canto_batch batch;
     void *records; // [ranks of the world] small records of every rank, CANTO_RECORD_BYTES each
