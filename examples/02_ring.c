@@ -78,7 +78,7 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     CANTO_TRY(canto_arena_array(arena, "kv", n * ROW, sizeof *kv, (void **)&kv));
     CANTO_TRY(canto_arena_array(arena, "o", n * DIM, sizeof *o, (void **)&o));
     CANTO_TRY(canto_arena_array(arena, "lse", n, sizeof *lse, (void **)&lse));
-    CANTO_TRY(canto_arena_take(arena, "work", canto_attend_work_bytes(p.compiled, &shape), &work));
+    CANTO_TRY(canto_arena_take(arena, "work", canto_attend_work_bytes(&p.shards, &shape), &work));
 
     // My tokens are my spans one after the other; a span tells the global positions.
     for (int s = p.shards.first[world->rank]; s < p.shards.first[world->rank + 1]; s++) {

@@ -63,7 +63,9 @@ canto_status canto_job_open(const canto_config *config, canto_job *out)
     CANTO_TRY(open_world(config, out));
     canto_log_init(&out->log, stderr, out->world->rank);
     CANTO_TRY(canto_threads_set(out->world, &out->threads));
-    return canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
+    canto_status status =
+        canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
+    return canto_comm_agree(out->world, status); // so that the sentence is one rank's
 }
 
 // A failure that every rank knows of is told once; one that only this rank knows of is told here.

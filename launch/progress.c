@@ -13,10 +13,9 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
                    (long long)p->config->train.steps);
     canto_log_line(
         p->log,
-        "ranks %d = %d replicas x %d context ranks, %d thread%s each (%d core%s shared by %d)",
-        job->world->size, job->mesh.dp, job->mesh.cp, job->threads.threads,
-        job->threads.threads == 1 ? "" : "s", job->threads.cores,
-        job->threads.cores == 1 ? "" : "s", job->threads.sharing);
+        "ranks: %d (replicas %d, context ranks %d), threads %d each (cores %d, shared by %d)",
+        job->world->size, job->mesh.dp, job->mesh.cp, job->threads.threads, job->threads.cores,
+        job->threads.sharing);
     canto_log_line(p->log,
                    "model %d layers of %s, width %d, %.2f M parameters; softmax by %s, linear by "
                    "%s, layout %s",

@@ -5,7 +5,7 @@ option(CANTO_TESTS "Build the tests" ON)
 option(CANTO_EXAMPLES "Build the examples" ON)
 set(CANTO_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 
-set(CANTO_C_FLAGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -fno-math-errno -fno-trapping-math -ffp-contract=fast)
+set(CANTO_C_FLAGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -fno-math-errno -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -fno-trapping-math -ffp-contract=fast)
 # C11 without extensions would turn contraction off. Contraction changes bits between compilers but never between two runs of one build.
 if(CANTO_NATIVE)
   list(APPEND CANTO_C_FLAGS -march=native)
