@@ -1,5 +1,6 @@
-# install: the program, the layers as static libraries, and the headers as <canto/runtime/comm.h>.
+# install: the program with its manual page, the layers as static libraries, and the headers as <canto/runtime/comm.h>.
 include(GNUInstallDirs)
+install(FILES ${PROJECT_BINARY_DIR}/canto.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(TARGETS canto RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS canto_runtime canto_parallel canto_layers ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(layer runtime parallel layers)
