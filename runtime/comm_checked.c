@@ -233,6 +233,7 @@ static canto_status create(canto_comm *inner, canto_alarm *alarm, canto_comm_che
         canto_comm_base_free(base);
         CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d ranks", inner->lane, inner->size);
     }
+    for (int r = 0; r < base->size; r++) comm->peers[r].note_from = -1;
     comm->inner = inner;
     comm->alarm = alarm;
     comm->checks = checks;

@@ -21,7 +21,7 @@ enum { CANTO_HEADER_NOTE = CANTO_DEEDS, CANTO_HEADER_GOODBYE };
 typedef struct canto_header {
     int32_t what;  // a canto_deed or CANTO_HEADER_*
     int32_t which; // dtype; canto_collective; the canto_deed awaited
-    int32_t root;  // of a broadcast
+    int32_t root;  // of a broadcast; the rank that a note started from
     int32_t unused;
     int64_t bytes;
     int64_t number; // counted from 0 for each pair and deed
@@ -45,7 +45,7 @@ typedef struct canto_message {
 // One deed with one peer: mine that it has not announced, or its that I have not started (one of
 // the two is empty).
 typedef struct canto_pairing {
-    int64_t started;
+    int64_t started;             // by me, and announced
     canto_message *first, *last; // borrowed
     canto_header *arrived;       // owned, a ring
     int capacity, head, count;
@@ -60,6 +60,8 @@ typedef struct canto_peer {
     canto_request goodbye_request;
     bool waits; // it has told what it waits for
     canto_header awaited;
+    int note_from;  // the neighbour that brought a note which started at this rank; -1: none
+    bool passed_on; // ... and I sent it further, in this wait
 } canto_peer;
 
 typedef struct canto_checked {
@@ -98,16 +100,15 @@ const char *canto_collective_name(canto_collective which);
 // --- comm_headers.c ---
 // Announces a started message to its peer, and matches it if the peer has announced its side.
 canto_status canto_headers_announce(canto_checked *comm, canto_message *message);
-// Takes in what has arrived.
+// Takes in what has arrived. Ranks listen to a peer from their first message with it on.
 canto_status canto_headers_progress(canto_checked *comm);
-// From now on headers of `peer` are taken in.
 canto_status canto_headers_listen(canto_checked *comm, int peer);
 bool canto_headers_take(canto_pairing *pairing, canto_header *out);
 // Ends the lane: afterwards no header is on its way in either direction. Collective.
 canto_status canto_headers_goodbye(canto_checked *comm);
 
 // --- comm_checked_wait.c ---
-// One turn of a wait: alarm, headers, time limit, and two ranks that wait for each other.
+// One turn of a wait: alarm, headers, time limit, and ranks that wait for each other in a circle.
 canto_status canto_checked_turn(canto_checked *comm, canto_blocked *blocked);
 
 // --- comm_checked_small.c ---

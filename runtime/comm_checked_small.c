@@ -82,12 +82,15 @@ static canto_status begin(canto_checked *comm, collective *what)
     const canto_tensor data =
         canto_tensor_vector(CANTO_U8, &comm->collective, sizeof comm->collective);
     for (int far = 1; far < comm->base.size; far *= 2) {
+        CANTO_TRY(canto_headers_listen(comm, rank_at(comm, -far)));
+        CANTO_TRY(canto_headers_listen(comm, rank_at(comm, far)));
+    }
+    for (int far = 1; far < comm->base.size; far *= 2) {
         const int to = rank_at(comm, far);
         const int from = rank_at(comm, -far);
         canto_request sent;
-        CANTO_TRY(canto_headers_listen(comm, from));
-        CANTO_TRY(canto_headers_listen(comm, to));
         CANTO_TRY(canto_comm_send(comm->headers, to, data, &sent));
+        comm->peers[to].pairs[CANTO_COLLECTIVE].started++;
         CANTO_TRY(expect_header(comm, what, from));
         CANTO_TRY(finish(comm, comm->headers, &sent, blocked_on(what, to, false)));
     }

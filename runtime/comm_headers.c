@@ -78,6 +78,8 @@ static canto_status arrive(canto_checked *comm, canto_peer *peer, const canto_he
     if (header->what == CANTO_HEADER_NOTE) {
         peer->waits = true;
         peer->awaited = *header;
+        comm->peers[header->root].note_from = (int)(peer - comm->peers);
+        comm->peers[header->root].passed_on = false;
         return CANTO_OK;
     }
     if (header->what == CANTO_HEADER_GOODBYE) {

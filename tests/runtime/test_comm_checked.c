@@ -194,6 +194,34 @@ static void test_planted_mismatch(void **state)
     }
 }
 
+static canto_status skip_step(canto_comm *comm)
+{
+    double sum = 1;
+    return canto_comm_sum_small(comm, 1, &sum);
+}
+
+// One rank does something else, and nobody ever gets two things to compare: all ranks wait, in a
+// circle that leads through the culprit. It is found long before the time limit.
+static void test_planted_circle(void **state)
+{
+    (void)state;
+    static canto_status (*const cases[][2])(canto_comm *) = {
+        {good_step, good_bcast}, {good_bcast, good_step}, {good_step, skip_step}};
+    const int size = canto_test_world->size;
+    if (size == 1) return;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int culprit = 0; culprit < size; culprit++) {
+            canto_comm *comm = open_checked(true, 20);
+            meet();
+            const double start_s = canto_comm_clock_s();
+            const canto_status status = cases[i][comm->rank == culprit](comm);
+            assert_true(canto_comm_clock_s() - start_s < soon_s);
+            expect_everywhere(CANTO_ERROR_MISMATCH, status, "waits for rank", "lane world");
+            canto_comm_destroy(&comm);
+        }
+    }
+}
+
 // An error of one lane ends the waits on every lane of the same origin, a group's too.
 static void test_alarm_reaches_every_lane(void **state)
 {
@@ -294,9 +322,8 @@ static void test_promised_messages(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_planted_mismatch),
-    cmocka_unit_test(test_alarm_reaches_every_lane),
-    cmocka_unit_test(test_missing_rank),
+    cmocka_unit_test(test_planted_mismatch),         cmocka_unit_test(test_planted_circle),
+    cmocka_unit_test(test_alarm_reaches_every_lane), cmocka_unit_test(test_missing_rank),
     cmocka_unit_test(test_promised_messages),
 };
 
