@@ -340,6 +340,19 @@ static void test_existing_step(void **state)
     expect_latest(f, "step-00000002\n");
 }
 
+static void test_given_up(void **state)
+{
+    fixture *f = *state;
+    canto_store_writer *writer;
+    begin(f, 2, &writer);
+    CANTO_TEST_OK(store_case_write(writer, 0, 2, 0, 15));
+    canto_store_abandon(&writer);
+    assert_null(writer);
+    canto_store_abandon(&writer);
+    assert_int_equal(entries_of(f->dir), 0);
+    CANTO_TEST_OK(store_case_save(f->comm, f->dir, 2, STORE_CASE_EVEN, 1));
+}
+
 static void test_retention(void **state)
 {
     fixture *f = *state;
@@ -435,6 +448,7 @@ int main(void)
         STORE_TEST(test_texts_refused),
         STORE_TEST(test_other_shape_wanted),
         STORE_TEST(test_existing_step),
+        STORE_TEST(test_given_up),
         STORE_TEST(test_retention),
         STORE_TEST(test_left_overs),
         STORE_TEST(test_no_descriptor_stays_open),
