@@ -72,6 +72,7 @@ canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t l
 // documents are the same as before.
 canto_status canto_plan_update(canto_plan *plan, const canto_documents *documents);
 
+// Enough for any documents.
 size_t canto_plan_work_bytes(const canto_plan *plan, int mask, const canto_attention_shape *shape);
 // See canto_attend_forward; collective on the context group.
 canto_status canto_plan_attend_forward(canto_plan *plan, int mask,

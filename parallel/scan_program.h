@@ -41,7 +41,7 @@ typedef struct scan_program {
 
 // The shards are real even when the arena is measuring. *buffers: an upper bound of
 // out->buffers_n that is known while measuring.
-canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc, bool mirrored,
-                                 scan_program *out, int *buffers);
+canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc,
+                                       bool mirrored, scan_program *out, int *buffers);
 
 #endif
