@@ -24,9 +24,10 @@ int canto_command_man(int argc, char **argv)
            canto_version());
     printf(".SH SYNOPSIS\n.B canto\n.I COMMAND\n[arguments]\n.br\n.B mpirun \\-n\n.I RANKS\n.B "
            "canto train\n.I CONFIG\n[KEY=VALUE...]\n");
+    printf(
+        ".SH DESCRIPTION\nA configuration is a YAML file with the keys below; any of them can be "
+        "given on the command line as KEY=VALUE.\n");
     commands();
-    printf(".SH CONFIGURATION\nA YAML file with these keys; any of them can be given on the "
-           "command line as KEY=VALUE.\n");
     canto_config_help(stdout, true);
     printf(".SH EXIT STATUS\n");
     canto_exit_table(stdout, true);
