@@ -78,6 +78,13 @@ canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step
     return canto_store_open(job->mesh.control, dir, step, note_damage, &job->log, reader);
 }
 
+canto_status canto_checkpoint_set_aside(canto_job *job, const char *run, int64_t step)
+{
+    char dir[CANTO_TEXT_MAX + 16];
+    canto_checkpoint_dir(run, dir);
+    return canto_store_set_aside(dir, step, note_damage, &job->log);
+}
+
 canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_config *out)
 {
     const char *text = canto_store_text(reader, "config");

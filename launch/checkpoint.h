@@ -19,6 +19,9 @@ canto_status canto_checkpoint_save(canto_trainer *trainer, int64_t step);
 // there is none.
 canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step,
                                    canto_store_reader **reader);
+// Local, rank 0. After a run went back to `step`: newer steps, which are damaged, are renamed, so
+// that the run can write them again. Nothing is removed.
+canto_status canto_checkpoint_set_aside(canto_job *job, const char *run, int64_t step);
 // Local. The configuration stored in a checkpoint.
 canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_config *out);
 // Local. Parameters, whole.

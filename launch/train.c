@@ -55,6 +55,7 @@ static canto_status open_files(run *r)
 {
     if (r->job->world->rank != 0) return CANTO_OK;
     int64_t moved;
+    if (r->step > 0) CANTO_TRY(canto_checkpoint_set_aside(r->job, r->config->run.dir, r->step));
     CANTO_TRY(canto_metrics_open(r->config->run.dir, r->step, &r->metrics, &moved));
     if (moved > 0) {
         canto_log_line(&r->job->log,

@@ -101,9 +101,11 @@ load helpers
     printf 'x' | dd of="$shard" bs=1 seek=3000 conv=notrunc status=none
     run -3 "$canto" ckpt verify "$run_dir"
     [[ "$output" == *"shard-"* ]]
-    run -0 train 1 train.steps=21
+    run -0 train 1 store.every=10 store.keep_last=2
     [[ "$output" == *"continues after step 10"* ]]
     [[ "$output" == *"step-00000020"* ]]
+    run -0 "$canto" ckpt verify "$run_dir"
+    ls -d "$run_dir"/checkpoints/step-00000020.aside.*
 }
 
 @test "a configuration error is told once, before MPI starts, with exit code 2" {
