@@ -14,18 +14,18 @@
 
 #include <time.h>
 
-// A poll moves a bounded number of fragments, so it must come often: with one each 100 us a message
-// that fits under the work is hidden, with one a tile most of it is not. More often only costs
-// time.
+// A poll moves a bounded number of fragments, so it must come often to hide a message under the
+// work; but small tiles poll no more often than this.
 static const double poll_interval_s = 50e-6;
 
-// Work between two polls: about 4 M multiply-adds, a fraction of a millisecond, unless the smallest
-// piece is more. A piece is never smaller than 64 x 64, below which a kernel loads more than it
-// computes, and never larger than 256 queries by 1024 keys.
+// Work between two polls while messages are open: about 32 M multiply-adds, a millisecond or less
+// on one core, within limits. Kernels like long rows of keys: compared with a whole tile, pieces of
+// 64 queries by 64 keys cost a third more, by 256 keys a tenth, by 1024 next to nothing.
 enum {
-    PIECE_WORK = 1 << 22,
-    PIECE_MIN = 64,
+    PIECE_WORK = 1 << 25,
+    PIECE_QUERIES_MIN = 64,
     PIECE_QUERIES_MAX = 256,
+    PIECE_KEYS_MIN = 256,
     PIECE_KEYS_MAX = 1024,
 };
 
@@ -52,10 +52,8 @@ static void choose_pieces(canto_execution *run, const canto_attention_shape *sha
 {
     const int64_t pair = (int64_t)shape->heads * (shape->key_dim + shape->value_dim);
     const int64_t pairs = PIECE_WORK / pair;
-    const int64_t keys = pairs / PIECE_QUERIES_MAX / PIECE_MIN * PIECE_MIN;
-    run->piece_k = clamp(keys, PIECE_MIN, PIECE_KEYS_MAX);
-    const int64_t queries = pairs / run->piece_k / PIECE_MIN * PIECE_MIN;
-    run->piece_q = clamp(queries, PIECE_MIN, PIECE_QUERIES_MAX);
+    run->piece_k = clamp(pairs / PIECE_QUERIES_MIN, PIECE_KEYS_MIN, PIECE_KEYS_MAX);
+    run->piece_q = clamp(pairs / run->piece_k, PIECE_QUERIES_MIN, PIECE_QUERIES_MAX);
 }
 
 static double seconds(void)
@@ -157,18 +155,26 @@ typedef struct canto_keys {
     float *sum;
 } canto_keys;
 
-// `tile` lies inside the span and the keys.
+// The piece lies inside the span and the keys.
+static canto_status compute_piece(canto_execution *run, const canto_span *span,
+                                  const canto_keys *keys, const canto_band *piece)
+{
+    const int64_t offset = (piece->k0 - keys->begin) * run->width;
+    run->pass->tile(run->operands, piece, span->local + piece->q0 - span->begin,
+                    keys->part + offset, keys->sum ? keys->sum + offset : NULL);
+    return poll_when_due(run);
+}
+
+// Which tiles are cut depends on the schedule alone, so it is the same in every run.
 static canto_status compute_tile(canto_execution *run, const canto_span *span,
                                  const canto_keys *keys, const canto_band *tile)
 {
+    if (run->open == 0) return compute_piece(run, span, keys, tile);
     for (int64_t q = tile->q0; q < tile->q1; q += run->piece_q) {
         for (int64_t k = tile->k0; k < tile->k1; k += run->piece_k) {
             canto_band piece;
-            if (!canto_band_clip(tile, q, q + run->piece_q, k, k + run->piece_k, &piece)) continue;
-            const int64_t offset = (piece.k0 - keys->begin) * run->width;
-            run->pass->tile(run->operands, &piece, span->local + piece.q0 - span->begin,
-                            keys->part + offset, keys->sum ? keys->sum + offset : NULL);
-            CANTO_TRY(poll_when_due(run));
+            if (canto_band_clip(tile, q, q + run->piece_q, k, k + run->piece_k, &piece))
+                CANTO_TRY(compute_piece(run, span, keys, &piece));
         }
     }
     return CANTO_OK;
