@@ -51,29 +51,49 @@ typedef struct {
     canto_arguments *out;
 } parsing;
 
-static int64_t integer(struct argp_state *state, const char *name, const char *text, int64_t low,
-                       int64_t high)
+// argp_error prints and exits, but returns on ranks that are to be silent: they fail with EINVAL.
+static error_t integer(struct argp_state *state, const char *name, const char *text, int64_t high,
+                       int64_t *out)
 {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < low || value > high) {
-        argp_error(state, "--%s: '%s' is not an integer in %lld..%lld", name, text, (long long)low,
-                   (long long)high);
-        return low;
+    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > high) {
+        argp_error(state, "--%s: '%s' is not an integer in 0..%lld", name, text, (long long)high);
+        return EINVAL;
     }
-    return value;
+    *out = value;
+    return 0;
 }
 
-static double number(struct argp_state *state, const char *name, const char *text, double high)
+static error_t number(struct argp_state *state, const char *name, const char *text, double high,
+                      double *out)
 {
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end != '\0' || !(value >= 0 && value <= high)) {
         argp_error(state, "--%s: '%s' is not a number in 0..%g", name, text, high);
-        return 0;
+        return EINVAL;
     }
-    return value;
+    *out = value;
+    return 0;
+}
+
+static error_t positional(struct argp_state *state, const parsing *p, char *text)
+{
+    if (p->out->positional_n == p->spec->positional_max) {
+        argp_error(state, "'%s': too many arguments", text);
+        return EINVAL;
+    }
+    p->out->positional[p->out->positional_n++] = text;
+    return 0;
+}
+
+static error_t check_positional(struct argp_state *state, const parsing *p)
+{
+    if (p->out->positional_n >= p->spec->positional_min) return 0;
+    argp_error(state, "an argument is missing");
+    return EINVAL;
 }
 
 static error_t take(int key, char *text, struct argp_state *state)
@@ -83,42 +103,40 @@ static error_t take(int key, char *text, struct argp_state *state)
     switch (key) {
     case 'j':
         out->json = true;
-        break;
+        return 0;
     case 'p':
         out->prompt = text;
-        break;
+        return 0;
     case 'n':
-        out->tokens = integer(state, "tokens", text, 0, 100000000);
-        break;
+        return integer(state, "tokens", text, 100000000, &out->tokens);
     case 't':
-        out->temperature = number(state, "temperature", text, 100);
-        break;
+        return number(state, "temperature", text, 100, &out->temperature);
     case 'k':
-        out->top_k = (int)integer(state, "top-k", text, 0, 1 << 30);
-        break;
+        return integer(state, "top-k", text, 1 << 30, &out->top_k);
     case 's':
-        out->seed = integer(state, "seed", text, 0, INT64_MAX);
-        break;
+        return integer(state, "seed", text, INT64_MAX, &out->seed);
     case 'S':
-        out->step = integer(state, "step", text, 0, INT64_MAX);
-        break;
+        return integer(state, "step", text, INT64_MAX, &out->step);
     case 'o':
         out->orders = true;
-        break;
+        return 0;
     case ARGP_KEY_ARG:
-        if (out->positional_n == p->spec->positional_max)
-            argp_error(state, "'%s': too many arguments", text);
-        else
-            out->positional[out->positional_n++] = text;
-        break;
+        return positional(state, p, text);
     case ARGP_KEY_END:
-        if (out->positional_n < p->spec->positional_min)
-            argp_error(state, "an argument is missing");
-        break;
+        return check_positional(state, p);
     default:
         return ARGP_ERR_UNKNOWN;
     }
-    return 0;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "--usage") == 0 ||
+            strcmp(argv[i], "-?") == 0)
+            return true;
+    }
+    return false;
 }
 
 int canto_arguments_parse(const canto_arguments_spec *spec, int argc, char **argv,
@@ -135,6 +153,7 @@ int canto_arguments_parse(const canto_arguments_spec *spec, int argc, char **arg
     parsing p = {spec, out};
     argp_err_exit_status = CANTO_EXIT_CONFIG;
     bool silent = canto_job_rank_hint() != 0;
+    if (silent && asks_for_help(argc, argv)) return CANTO_EXIT_DONE;
     error_t error = argp_parse(&argp, argc, argv, silent ? ARGP_SILENT : 0, NULL, &p);
     if (error == 0) return -1;
     canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__, "wrong arguments");

@@ -15,7 +15,7 @@ typedef struct canto_arguments {
     const char *prompt;
     int64_t tokens; // -n
     double temperature;
-    int top_k; // 0: all
+    int64_t top_k; // 0: all
     int64_t seed;
     int64_t step; // -1: newest
     bool orders;  // print n-gram models beside an evaluation
@@ -34,8 +34,8 @@ extern const canto_arguments_spec canto_arguments_train, canto_arguments_eval,
     canto_arguments_generate, canto_arguments_ckpt, canto_arguments_config, canto_arguments_plot,
     canto_arguments_man;
 
-// Returns -1 to go on, else the exit code to leave with (0 after --help, 2 after a wrong argument,
-// which is told once).
+// Returns -1 to go on. After --help and after a wrong argument, which is told once, the launcher's
+// rank 0 ends the process here (exit codes 0 and 2); other ranks return the code to leave with.
 int canto_arguments_parse(const canto_arguments_spec *spec, int argc, char **argv,
                           canto_arguments *out);
 

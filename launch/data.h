@@ -27,7 +27,7 @@ typedef struct canto_data {
 // What one context group reads in one pass of forward and backward. Arrays are taken from an arena
 // once.
 typedef struct canto_batch {
-    int64_t *begins; // [sequences]: first byte of each window in the text; < -1: no such window
+    int64_t *begins; // [sequences]: first byte of each window; its end if there is no such window
     int64_t *ends;   // [sequences]: where predicted bytes end (evaluation's last window is short)
     int64_t *starts; // [max_documents + 1]
     canto_documents documents;

@@ -62,7 +62,7 @@ static canto_status write_text(generator *g, const canto_config *config, const c
     fputs(a->prompt, stdout);
     CANTO_TRY(feed_prompt(g, a->prompt));
     canto_sampling how = {
-        .temperature = a->temperature, .top_k = a->top_k, .seed = (uint64_t)a->seed};
+        .temperature = a->temperature, .top_k = (int)a->top_k, .seed = (uint64_t)a->seed};
     for (int64_t i = 0; i < a->tokens; i++) {
         int32_t token = canto_sample(&how, (uint64_t)i, config->model.vocab, g->logits, g->choices);
         if (token > 255)

@@ -87,7 +87,7 @@ int canto_job_close(canto_job *job, canto_status status, int code)
     if (status != CANTO_OK) {
         tell(job);
         code = canto_exit_of(status);
-        if (job->mpi) canto_comm_abort(job->world, code);
+        if (job->mpi && job->world) canto_comm_abort(job->world, code);
         return code;
     }
     canto_mesh_destroy(&job->mesh);

@@ -67,7 +67,10 @@ canto_status canto_metrics_write_step(const canto_metrics *metrics, const canto_
 canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,
                                        json_t *fields)
 {
-    json_t *object = fields ? fields : json_object();
+    if (!fields)
+        CANTO_FAIL(CANTO_ERROR_NUMBERS, "metrics.jsonl: event %s has a number that is not finite",
+                   name);
+    json_t *object = fields;
     json_object_set_new(object, "event", json_string(name));
     json_object_set_new(object, "time", json_real(now()));
     return write_object(metrics, object);
@@ -102,8 +105,8 @@ static canto_status split_lines(const split *files, int64_t step, int64_t *moved
         *moved += !keep;
     }
     free(line);
-    good = good && fflush(files->kept) == 0 && fsync(fileno(files->kept)) == 0 &&
-           fflush(files->discarded) == 0;
+    good = good && !ferror(files->from) && fflush(files->kept) == 0 &&
+           fsync(fileno(files->kept)) == 0 && fflush(files->discarded) == 0;
     if (!good)
         CANTO_FAIL(CANTO_ERROR_IO, "metrics.jsonl: cannot set aside records beyond step %lld: %s",
                    (long long)step, strerror(errno));

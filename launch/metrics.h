@@ -35,6 +35,7 @@ void canto_metrics_close(canto_metrics *metrics);
 canto_status canto_metrics_write_step(const canto_metrics *metrics,
                                       const canto_metrics_step *record);
 // Adds "event": name and "time"; takes over `fields` (a new JSON object), also on failure.
+// CANTO_ERROR_NUMBERS for NULL, which json_pack returns for a number that is not finite.
 canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,
                                        json_t *fields);
 

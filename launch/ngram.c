@@ -73,7 +73,7 @@ static canto_status train_orders(table *t, int order, const uint8_t *text, int64
     return CANTO_OK;
 }
 
-// text has `past` readable bytes before position at.
+// text has `at` readable bytes before this position.
 static void add_bits(const table *t, int order, const uint8_t *text, int64_t at, double *bits)
 {
     double p = 1.0 / 256;

@@ -2,8 +2,8 @@
 // Theory 37(4), 1991): the yardstick that a trained model's bits per byte are printed beside.
 // Local.
 //
-//     p_k(b | c) = (count(c b) + distinct(c) p_{k-1}(b | c')) / (count(c) + distinct(c)),   p_{-1}
-//     = 1/256,
+//     p_k(b | c) = (count(c b) + distinct(c) p_{k-1}(b | c')) / (count(c) + distinct(c))
+//     p_{-1}(b)  = 1/256
 //
 // c = the last k bytes, c' = c without its first byte, distinct(c) = number of different bytes seen
 // after c.

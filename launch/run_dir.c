@@ -86,10 +86,11 @@ canto_status canto_run_dir_write_config(const canto_config *config)
     snprintf(path, sizeof path, "%s/config.yaml", config->run.dir);
     char *text = canto_config_text(config);
     if (!text) CANTO_FAIL(CANTO_ERROR_MEMORY, "config.yaml: no memory for its text");
-    char *earlier = read_file(path);
+    bool exists = access(path, F_OK) == 0;
+    char *earlier = read_file(path); // NULL: whatever it is, it is kept unread
     canto_status status = CANTO_OK;
     if (!earlier || strcmp(earlier, text) != 0) {
-        if (earlier) status = keep_earlier(config->run.dir, path);
+        if (exists) status = keep_earlier(config->run.dir, path);
         if (status == CANTO_OK) status = write_text(path, text);
     }
     free(earlier);

@@ -1,11 +1,12 @@
 // The directory of a run: lock, configuration, metrics, checkpoints. Rank 0 writes there;
 // checkpoints are written by all ranks.
 //
-//     RUN/lock                     who works here (runtime/store.h)
-//     RUN/config.yaml              configuration of the latest start; an earlier, different one is
-//     kept as config.N.yaml RUN/metrics.jsonl            one object a step, and events
-//     RUN/metrics.discarded.jsonl  records of steps beyond a checkpoint that the run was resumed
-//     from RUN/checkpoints/             committed steps
+//     RUN/lock                     who works here (runtime/lock.h)
+//     RUN/config.yaml              configuration of the latest start
+//     RUN/config.N.yaml            earlier, different ones
+//     RUN/metrics.jsonl            one object a step, and events
+//     RUN/metrics.discarded.jsonl  records of steps beyond the checkpoint that was resumed from
+//     RUN/checkpoints/             committed steps
 #ifndef CANTO_LAUNCH_RUN_DIR_H
 #define CANTO_LAUNCH_RUN_DIR_H
 
