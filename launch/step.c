@@ -10,7 +10,7 @@
 // What each rank tells the others after its last forward pass.
 typedef struct {
     double loss_sum;
-    uint64_t digest;
+    uint64_t digest; // of the plans of all streams
 } loss_record;
 
 // What each rank tells the others at the end of a step.
@@ -33,12 +33,11 @@ static double seconds(void)
 
 // The losses summed in rank order, and a check that the ranks of every context group made the same
 // plan.
-static canto_status reduce_loss(canto_trainer *trainer, double loss_sum, double *total)
+static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine, double *total)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
     loss_record *all = trainer->records;
-    loss_record mine = {.loss_sum = loss_sum, .digest = trainer->plan.digest};
-    CANTO_TRY(canto_comm_gather_small(mesh->control, sizeof mine, &mine, all));
+    CANTO_TRY(canto_comm_gather_small(mesh->control, sizeof *mine, mine, all));
     *total = 0;
     for (int r = 0; r < mesh->control->size; r++) {
         int first = r / mesh->cp * mesh->cp;
@@ -98,14 +97,15 @@ static canto_status read_batch(canto_trainer *trainer, canto_status status)
 
 // One of the step's streams. The reducer starts with the last one, when gradients become final.
 static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, float scale, bool last,
-                               double *loss_sum)
+                               loss_record *sum)
 {
     canto_batch *batch = &trainer->batch;
     double loss;
     CANTO_TRY(read_batch(trainer, canto_batch_train(&trainer->data, first_sample, batch)));
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
-    *loss_sum += loss;
+    sum->loss_sum += loss;
+    sum->digest = (sum->digest ^ trainer->plan.digest) * 0x9E3779B97F4A7C15u;
     return canto_model_backward(trainer->model, batch->tokens, last ? &trainer->grad : NULL);
 }
 
@@ -120,14 +120,15 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
     int64_t targets = canto_data_targets(&trainer->data, first, samples);
     figures_record before = traffic(trainer->job);
     double start = seconds();
-    double loss_sum = 0, total;
+    double total;
+    loss_record sum = {0};
     *out = (canto_step_result){0};
     canto_model_zero_grads(trainer->model);
     for (int64_t i = 0; i < streams; i++) {
         int64_t mine = first + i * config->train.batch + mesh->dp_rank * trainer->data.sequences;
-        CANTO_TRY(run_stream(trainer, mine, 1.0f / (float)targets, i == streams - 1, &loss_sum));
+        CANTO_TRY(run_stream(trainer, mine, 1.0f / (float)targets, i == streams - 1, &sum));
     }
-    CANTO_TRY(reduce_loss(trainer, loss_sum, &total));
+    CANTO_TRY(reduce_loss(trainer, &sum, &total));
     CANTO_TRY(
         canto_optimizer_step(&trainer->optimizer, mesh->control, step, &out->grad_norm, &out->lr));
     out->loss = total / (double)targets;

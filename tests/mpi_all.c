@@ -23,6 +23,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_grad)                                                                                   \
     X(test_mesh)                                                                                   \
     X(test_model_mpi)                                                                              \
+    X(test_step)                                                                                   \
     X(test_store_mpi)                                                                              \
     X(test_topology)                                                                               \
     // one line each, sorted

@@ -1,0 +1,404 @@
+// The text of a run: windows are functions of (seed, sample), documents end at separators, every
+// target is counted, and every held-out byte is predicted once, whatever the ranks.
+#define _POSIX_C_SOURCE 200809L
+#include "launch/data.h"
+#include "runtime/rng.h"
+#include "tests/canto_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { STREAM_MAX = 4096, PIECES_MAX = 4096 };
+
+// --- a text, a configuration, and the part of a plan that filling a batch reads ---
+
+typedef struct text_file {
+    char path[64];
+    uint8_t bytes[8192];
+    int64_t size;
+} text_file;
+
+// Letters a-e and spaces; a third of all characters are 'a', so that separators of several bytes
+// occur.
+static void make_text(text_file *text, int64_t size, uint64_t seed)
+{
+    static const char letters[] = "aabcde aa";
+    *text = (text_file){.path = "/tmp/canto_data_XXXXXX", .size = size};
+    for (int64_t i = 0; i < size; i++) {
+        int64_t letter = canto_rng_below(seed, CANTO_RNG_TEST, (uint64_t)i, sizeof letters - 1);
+        text->bytes[i] = (uint8_t)letters[letter];
+    }
+    int file = mkstemp(text->path);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, text->bytes, (size_t)size), size);
+    close(file);
+}
+
+static canto_config make_config(const text_file *text, int64_t seq_len, int64_t batch,
+                                double held_out, const char *separator)
+{
+    canto_config config = {.run.seed = 7,
+                           .model.vocab = 256,
+                           .train.seq_len = seq_len,
+                           .train.batch = batch,
+                           .data.held_out = held_out,
+                           .data.max_documents = STREAM_MAX};
+    snprintf(config.data.path, sizeof config.data.path, "%s", text->path);
+    snprintf(config.data.separator, sizeof config.data.separator, "%s", separator);
+    return config;
+}
+
+typedef struct rank_tokens {
+    canto_plan plan; // tokens, positions and pieces only
+    int64_t positions[STREAM_MAX];
+    canto_piece pieces[PIECES_MAX];
+} rank_tokens;
+
+static void place_span(rank_tokens *out, const canto_documents *documents, const canto_span *span)
+{
+    for (int i = 0; i < documents->n; i++) {
+        int64_t begin = documents->starts[i], end = documents->starts[i + 1];
+        if (begin < span->begin) begin = span->begin;
+        if (end > span->end) end = span->end;
+        if (begin >= end) continue;
+        int64_t local = span->local + begin - span->begin;
+        out->pieces[out->plan.pieces_n++] = (canto_piece){.local = local, .tokens = end - begin};
+        for (int64_t t = begin; t < end; t++) out->positions[local + t - begin] = t;
+    }
+}
+
+static void place(rank_tokens *out, const canto_shards *shards, const canto_documents *documents,
+                  int rank)
+{
+    out->plan = (canto_plan){.tokens = canto_shards_tokens(shards, rank),
+                             .positions = out->positions,
+                             .pieces = out->pieces};
+    for (int s = shards->first[rank]; s < shards->first[rank + 1]; s++)
+        place_span(out, documents, &shards->spans[s]);
+}
+
+static void make_shards(canto_arena *arena, canto_layout layout, int cp, const canto_data *data,
+                        canto_shards *out)
+{
+    int64_t bounds[64];
+    for (int i = 0; i <= data->sequences; i++) bounds[i] = i * data->seq_len;
+    CANTO_TEST_OK(canto_shards_create(arena, layout, cp, data->sequences, bounds, NULL, out));
+}
+
+// --- the same things, found the slow way ---
+
+// Whether a document starts at text[at], seen from a window or document that started at `from`.
+static bool follows_separator(const text_file *text, int64_t from, int64_t at,
+                              const char *separator)
+{
+    int64_t length = (int64_t)strlen(separator);
+    return length > 0 && at - from >= length &&
+           memcmp(text->bytes + at - length, separator, (size_t)length) == 0;
+}
+
+// targets[j] of the window [begin, end), -1 where none is due; returns how many there are.
+static int64_t slow_targets(const text_file *text, int64_t begin, int64_t end,
+                            const char *separator, int32_t *targets)
+{
+    int64_t from = begin, n = 0;
+    for (int64_t at = begin; at < end; at++) {
+        bool ends = at + 1 < end && follows_separator(text, from, at + 1, separator);
+        targets[at - begin] = ends ? -1 : text->bytes[at + 1];
+        n += !ends;
+        if (ends) from = at + 1;
+    }
+    return n;
+}
+
+// --- training ---
+
+typedef struct division {
+    int dp, cp;
+    canto_layout layout;
+} division;
+
+static const division divisions[] = {
+    {1, 1, CANTO_LAYOUT_CONTIGUOUS}, {1, 3, CANTO_LAYOUT_CONTIGUOUS},
+    {2, 1, CANTO_LAYOUT_ZIGZAG},     {2, 2, CANTO_LAYOUT_ZIGZAG},
+    {3, 4, CANTO_LAYOUT_ZIGZAG},     {6, 2, CANTO_LAYOUT_CONTIGUOUS},
+};
+enum { DIVISIONS = sizeof divisions / sizeof *divisions, BATCH = 6 };
+
+// What a step reads, by sample and place: the same for every division.
+typedef struct step_read {
+    int64_t begins[BATCH];
+    int32_t tokens[STREAM_MAX], targets[STREAM_MAX]; // [BATCH * seq_len]
+    int filled[STREAM_MAX];
+    int64_t targets_n;
+} step_read;
+
+static void scatter(const rank_tokens *mine, const canto_batch *batch, int64_t offset,
+                    step_read *out)
+{
+    for (int64_t t = 0; t < mine->plan.tokens; t++) {
+        int64_t at = offset + mine->positions[t];
+        out->tokens[at] = batch->tokens[t];
+        out->targets[at] = batch->targets[t];
+        out->filled[at]++;
+    }
+}
+
+static void read_step(const canto_config *config, const division *d, int64_t first, step_read *out)
+{
+    static rank_tokens mine;
+    canto_data data;
+    canto_arena arena;
+    canto_batch batch;
+    canto_shards shards;
+    *out = (step_read){0};
+    CANTO_TEST_OK(canto_data_open(config, d->dp, &data));
+    CANTO_TEST_OK(canto_arena_create(&arena, 1 << 20));
+    CANTO_TEST_OK(canto_batch_create(&arena, &data, data.sequences * data.seq_len, &batch));
+    make_shards(&arena, d->layout, d->cp, &data, &shards);
+    for (int group = 0; group < d->dp; group++) {
+        int sample = group * data.sequences;
+        CANTO_TEST_OK(canto_batch_train(&data, first + sample, &batch));
+        memcpy(out->begins + sample, batch.begins, (size_t)data.sequences * sizeof *batch.begins);
+        out->targets_n += batch.targets_n;
+        for (int rank = 0; rank < d->cp; rank++) {
+            place(&mine, &shards, &batch.documents, rank);
+            canto_batch_fill(&data, &mine.plan, &batch);
+            scatter(&mine, &batch, sample * data.seq_len, out);
+        }
+    }
+    assert_int_equal(out->targets_n, canto_data_targets(&data, first, BATCH));
+    canto_arena_destroy(&arena);
+    canto_data_close(&data);
+}
+
+static void check_step(const text_file *text, const canto_config *config, const step_read *read)
+{
+    int32_t targets[STREAM_MAX];
+    int64_t seq_len = config->train.seq_len, targets_n = 0;
+    for (int i = 0; i < BATCH; i++) {
+        int64_t begin = read->begins[i];
+        int64_t due = slow_targets(text, begin, begin + seq_len, config->data.separator, targets);
+        targets_n += due;
+        for (int64_t j = 0; j < seq_len; j++) {
+            int64_t at = i * seq_len + j;
+            assert_int_equal(read->filled[at], 1);
+            assert_int_equal(read->tokens[at], text->bytes[begin + j]);
+            assert_int_equal(read->targets[at], targets[j]);
+        }
+    }
+    assert_int_equal(read->targets_n, targets_n);
+}
+
+static void every_division_reads_the_same_step(void **state)
+{
+    (void)state;
+    static const char *const separators[] = {"", "a", "aa", " ", "ab", "zz"};
+    static const int64_t lengths[] = {1, 2, 17, 64, 129};
+    static step_read first, other;
+    text_file text;
+    make_text(&text, 3000, 1);
+    for (size_t s = 0; s < sizeof separators / sizeof *separators; s++) {
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            canto_config config = make_config(&text, lengths[l], BATCH, 0.05, separators[s]);
+            read_step(&config, &divisions[0], 40, &first);
+            check_step(&text, &config, &first);
+            for (int d = 1; d < DIVISIONS; d++) {
+                read_step(&config, &divisions[d], 40, &other);
+                assert_memory_equal(&first, &other, sizeof first);
+            }
+        }
+    }
+    unlink(text.path);
+}
+
+static void a_sample_depends_on_seed_and_number_only(void **state)
+{
+    (void)state;
+    static step_read early, late, other;
+    text_file text;
+    make_text(&text, 3000, 1);
+    canto_config config = make_config(&text, 50, BATCH, 0.1, "");
+    read_step(&config, &divisions[0], 100, &early);
+    read_step(&config, &divisions[0], 102, &late);
+    assert_memory_equal(early.begins + 2, late.begins, 4 * sizeof *early.begins);
+    config.run.seed = 8;
+    read_step(&config, &divisions[0], 100, &other);
+    assert_memory_not_equal(early.begins, other.begins, sizeof early.begins);
+    unlink(text.path);
+}
+
+// Every window lies in the training text, its last target too, and both ends are reached.
+static void windows_cover_the_training_text_and_no_more(void **state)
+{
+    (void)state;
+    static step_read read;
+    text_file text;
+    make_text(&text, 64, 1);
+    canto_config config = make_config(&text, 10, BATCH, 0.25, "");
+    int64_t low = INT64_MAX, high = 0;
+    for (int64_t step = 0; step < 200; step++) {
+        read_step(&config, &divisions[0], step * BATCH, &read);
+        for (int i = 0; i < BATCH; i++) {
+            if (read.begins[i] < low) low = read.begins[i];
+            if (read.begins[i] > high) high = read.begins[i];
+        }
+    }
+    assert_int_equal(low, 0);
+    assert_int_equal(high + 10 + 1, 48); // one more byte is the last target
+    unlink(text.path);
+}
+
+// --- the held-out text ---
+
+// predicted[i]: how often text[i] was a target.
+static void read_held_out(const canto_config *config, const division *d, int64_t tokens,
+                          const text_file *text, int *predicted)
+{
+    static rank_tokens mine;
+    canto_data data;
+    canto_arena arena;
+    canto_batch batch;
+    canto_shards shards;
+    CANTO_TEST_OK(canto_data_open(config, d->dp, &data));
+    CANTO_TEST_OK(canto_arena_create(&arena, 1 << 20));
+    CANTO_TEST_OK(canto_batch_create(&arena, &data, data.sequences * data.seq_len, &batch));
+    make_shards(&arena, d->layout, d->cp, &data, &shards);
+    int64_t bytes = canto_data_held_out_bytes(&data, tokens);
+    int64_t windows = canto_data_held_out_windows(&data, tokens);
+    for (int64_t first = 0; first < windows; first += data.sequences) {
+        CANTO_TEST_OK(canto_batch_held_out(&data, first, bytes, &batch));
+        int64_t counted = 0;
+        for (int rank = 0; rank < d->cp; rank++) {
+            place(&mine, &shards, &batch.documents, rank);
+            canto_batch_fill(&data, &mine.plan, &batch);
+            for (int64_t t = 0; t < mine.plan.tokens; t++) {
+                if (batch.targets[t] < 0) continue;
+                int64_t window = first + mine.positions[t] / data.seq_len;
+                int64_t at =
+                    data.train_size - 1 + window * data.seq_len + mine.positions[t] % data.seq_len;
+                assert_int_equal(batch.tokens[t], text->bytes[at]);
+                assert_int_equal(batch.targets[t], text->bytes[at + 1]);
+                predicted[at + 1]++;
+                counted++;
+            }
+        }
+        assert_int_equal(counted, batch.targets_n);
+    }
+    canto_arena_destroy(&arena);
+    canto_data_close(&data);
+}
+
+static void check_held_out(const text_file *text, const canto_config *config, int64_t tokens,
+                           const int *predicted)
+{
+    int64_t held_out = (int64_t)((double)text->size * config->data.held_out);
+    int64_t begin = text->size - held_out;
+    int64_t end = begin + (tokens > 0 && tokens < held_out ? tokens : held_out);
+    int32_t targets[STREAM_MAX];
+    int *due = calloc((size_t)text->size, sizeof *due);
+    for (int64_t at = begin - 1; at < end - 1; at += config->train.seq_len) {
+        int64_t last = at + config->train.seq_len < end - 1 ? at + config->train.seq_len : end - 1;
+        slow_targets(text, at, last, config->data.separator, targets);
+        for (int64_t j = at; j < last; j++) due[j + 1] = targets[j - at] >= 0;
+    }
+    if (config->data.separator[0] == '\0') {
+        for (int64_t i = 0; i < text->size; i++) assert_int_equal(due[i], i >= begin && i < end);
+    }
+    assert_memory_equal(predicted, due, (size_t)text->size * sizeof *due);
+    free(due);
+}
+
+static void every_held_out_byte_is_predicted_once(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {1, 7, 64, 90};
+    static const int64_t limits[] = {0, 1, 89, 100000};
+    static const char *const separators[] = {"", "a"};
+    text_file text;
+    make_text(&text, 1801, 1);
+    for (int i = 0; i < 4 * 4 * 2 * DIVISIONS; i++) {
+        const division *d = &divisions[i % DIVISIONS];
+        int64_t tokens = limits[i / DIVISIONS % 4];
+        canto_config config = make_config(&text, lengths[i / DIVISIONS / 4 % 4], BATCH, 0.1,
+                                          separators[i / DIVISIONS / 16]);
+        int *predicted = calloc((size_t)text.size, sizeof *predicted);
+        read_held_out(&config, d, tokens, &text, predicted);
+        check_held_out(&text, &config, tokens, predicted);
+        free(predicted);
+    }
+    unlink(text.path);
+}
+
+// --- refusals ---
+
+static void unreadable_and_unfit_texts_are_refused(void **state)
+{
+    (void)state;
+    text_file text, empty;
+    make_text(&text, 100, 1);
+    make_text(&empty, 0, 1);
+    canto_data data;
+    canto_config config = make_config(&text, 16, 6, 0.1, "");
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "train.batch: 6 sequences cannot be shared by 4 replicas",
+                     canto_data_open(&config, 4, &data));
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "train.batch", canto_data_open(&config, 12, &data));
+    config.model.vocab = 255;
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "model.vocab: 255", canto_data_open(&config, 1, &data));
+    config = make_config(&text, 90, 1, 0.1, "");
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "train.seq_len 90", canto_data_open(&config, 1, &data));
+    config.train.seq_len = 89;
+    CANTO_TEST_OK(canto_data_open(&config, 1, &data));
+    canto_data_close(&data);
+    canto_data_close(&data); // also of a closed one
+    config = make_config(&empty, 16, 1, 0, "");
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "not a file with text",
+                     canto_data_open(&config, 1, &data));
+    snprintf(config.data.path, sizeof config.data.path, "/tmp");
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "not a file with text",
+                     canto_data_open(&config, 1, &data));
+    snprintf(config.data.path, sizeof config.data.path, "/nowhere/text");
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "data.path: cannot open /nowhere/text",
+                     canto_data_open(&config, 1, &data));
+    unlink(text.path);
+    unlink(empty.path);
+}
+
+static void too_many_documents_are_refused(void **state)
+{
+    (void)state;
+    text_file text;
+    make_text(&text, 1000, 1);
+    canto_config config = make_config(&text, 200, 2, 0.1, "aa");
+    canto_data data;
+    canto_arena arena;
+    canto_batch batch;
+    CANTO_TEST_OK(canto_arena_create(&arena, 1 << 20));
+    CANTO_TEST_OK(canto_data_open(&config, 1, &data));
+    CANTO_TEST_OK(canto_batch_create(&arena, &data, 400, &batch));
+    CANTO_TEST_OK(canto_batch_train(&data, 0, &batch));
+    int documents = batch.documents.n;
+    assert_true(documents > 2);
+    data.max_documents = documents;
+    CANTO_TEST_OK(canto_batch_train(&data, 0, &batch));
+    assert_int_equal(batch.starts[documents], 400);
+    data.max_documents = documents - 1;
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "data.max_documents", canto_batch_train(&data, 0, &batch));
+    canto_arena_destroy(&arena);
+    canto_data_close(&data);
+    unlink(text.path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_division_reads_the_same_step),
+        cmocka_unit_test(a_sample_depends_on_seed_and_number_only),
+        cmocka_unit_test(windows_cover_the_training_text_and_no_more),
+        cmocka_unit_test(every_held_out_byte_is_predicted_once),
+        cmocka_unit_test(unreadable_and_unfit_texts_are_refused),
+        cmocka_unit_test(too_many_documents_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,131 @@
+// A training step on several ranks: it is the step of one rank, however the ranks divide it; they
+// compare their plans in every step, and making a plan is a small part of it.
+#include "tests/canto_test.h"
+#include "tests/launch/trained.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const tiny[] = {
+    "model.pattern=LS", "model.layers=2", "model.d_model=32",   "model.heads=2",
+    "train.seq_len=64", "train.batch=1",  "train.accumulate=2", NULL};
+
+// --- the same step on any mesh ---
+
+enum { COMPARED = 3 };
+
+static void take_steps(canto_comm *world, int dp, const char *layout,
+                       canto_step_result results[COMPARED])
+{
+    static trained t;
+    char layout_key[64];
+    snprintf(layout_key, sizeof layout_key, "parallel.layout=%s", layout);
+    const char *const overrides[] = {"model.pattern=LS",   "model.layers=2",   "model.d_model=32",
+                                     "model.heads=2",      "train.seq_len=50", "train.batch=12",
+                                     "train.accumulate=2", layout_key,         NULL};
+    trained_create(world, dp, overrides, &t);
+    for (int64_t step = 1; step <= COMPARED; step++)
+        CANTO_TEST_OK(
+            canto_trainer_step(&t.trainer, step, (canto_step_requests){0}, &results[step - 1]));
+    trained_destroy(&t);
+}
+
+static void compare(const char *what, double x, double expected, double tolerance)
+{
+    if (!(fabs(x - expected) <= tolerance * fabs(expected)))
+        fail_msg("%s: %.9g, on one rank %.9g", what, x, expected);
+}
+
+// Loss and gradient are divided by the targets of all ranks and streams; AdamW would hide another
+// divisor in the losses, the norm does not.
+static void a_step_is_that_of_one_rank_on_any_mesh(void **state)
+{
+    (void)state;
+    static const char *const layouts[] = {"contiguous", "zigzag"};
+    canto_step_result alone[COMPARED], together[COMPARED];
+    canto_comm *self;
+    CANTO_TEST_OK(canto_comm_self_open(&self));
+    take_steps(self, 1, layouts[0], alone);
+    canto_comm_destroy(&self);
+    for (int dp = 1; dp <= canto_test_world->size; dp++) {
+        if (canto_test_world->size % dp != 0) continue;
+        take_steps(canto_test_world, dp, layouts[dp % 2], together);
+        for (int i = 0; i < COMPARED; i++) {
+            compare("loss", together[i].loss, alone[i].loss, 1e-5);
+            compare("gradient norm", together[i].grad_norm, alone[i].grad_norm, 1e-4);
+            assert_true(together[i].lr == alone[i].lr);
+        }
+    }
+}
+
+// --- plans ---
+
+static canto_status take_step(trained *t, int64_t step)
+{
+    canto_step_result result;
+    return canto_trainer_step(&t->trainer, step, (canto_step_requests){0}, &result);
+}
+
+// Every rank reads one document a window, so that the plan stays as it was, and with it a digest
+// changed by hand on the last rank.
+static void another_plan_on_one_rank_is_told_on_all(void **state)
+{
+    (void)state;
+    static trained t;
+    int size = canto_test_world->size;
+    trained_create(canto_test_world, 1, tiny, &t);
+    t.trainer.data.separator = "";
+    CANTO_TEST_OK(take_step(&t, 1));
+    CANTO_TEST_OK(take_step(&t, 2));
+    if (canto_test_world->rank == size - 1) t.trainer.plan.digest ^= 1;
+    if (size == 1) {
+        CANTO_TEST_OK(take_step(&t, 3));
+    } else {
+        char words[96];
+        snprintf(words, sizeof words, "rank %d made another plan than rank 0", size - 1);
+        CANTO_TEST_FAILS(CANTO_ERROR_MISMATCH, words, take_step(&t, 3));
+        // The step ended between the start of the gradients' reduction and its end.
+        CANTO_TEST_OK(canto_grad_finish(&t.trainer.grad));
+    }
+    trained_destroy(&t);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// The median, because a rank may be put aside by the system while it makes a plan.
+static void plans_take_2_percent_of_a_step_at_most(void **state)
+{
+    (void)state;
+    enum { STEPS = 9 };
+    static const char *const small[] = {"model.pattern=LS",
+                                        "model.layers=2",
+                                        "model.d_model=64",
+                                        "model.heads=2",
+                                        "train.seq_len=512",
+                                        "train.batch=1",
+                                        NULL};
+    static trained t;
+    double share[STEPS];
+    trained_create(canto_test_world, 1, small, &t);
+    for (int64_t step = 1; step <= STEPS; step++) {
+        canto_step_result result;
+        CANTO_TEST_OK(canto_trainer_step(&t.trainer, step, (canto_step_requests){0}, &result));
+        share[step - 1] = t.trainer.plan.make_s / result.step_s;
+    }
+    qsort(share, STEPS, sizeof *share, by_value);
+    if (!(share[0] > 0 && share[STEPS / 2] <= 0.02))
+        fail_msg("a plan takes %.4f of a step", share[STEPS / 2]);
+    trained_destroy(&t);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_step_is_that_of_one_rank_on_any_mesh),
+    cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
+    cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
+};
+const canto_test_module test_step = {"step", tests, sizeof tests / sizeof *tests};
