@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include "tests/canto_test.h"
 
+#include "runtime/topology.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +49,9 @@ static int open_world(void)
     canto_comm_checks checks = {.headers = true, .timeout_s = 20};
     canto_status status = canto_comm_mpi_open(&plain);
     if (status == CANTO_OK) status = canto_comm_checked_open(plain, checks, &canto_test_world);
+    // More threads than cores would make every test crawl.
+    canto_threads threads;
+    if (status == CANTO_OK) status = canto_threads_set(canto_test_world, &threads);
     if (status != CANTO_OK) fprintf(stderr, "%s\n", canto_error_message());
     return status == CANTO_OK ? 0 : 1;
 }
