@@ -61,7 +61,7 @@ canto_status canto_job_open(const canto_config *config, canto_job *out)
 {
     *out = (canto_job){.mpi = canto_job_is_launched()};
     CANTO_TRY(open_world(config, out));
-    canto_log_init(&out->log, stderr, out->world->rank);
+    canto_log_init(&out->log, stderr, out->world->rank, out->mpi);
     CANTO_TRY(canto_threads_set(out->world, &out->threads));
     canto_status status =
         canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
@@ -83,7 +83,7 @@ static void tell(const canto_job *job)
 
 int canto_job_close(canto_job *job, canto_status status, int code)
 {
-    canto_log_end(&job->log);
+    if (job->log.stream) canto_log_close(&job->log);
     if (status != CANTO_OK) {
         tell(job);
         code = canto_exit_of(status);

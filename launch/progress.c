@@ -67,10 +67,8 @@ void canto_progress_step(canto_progress *p, int64_t step, const canto_step_resul
              result->loss / M_LN2, result->grad_norm, (double)p->tokens_per_step / p->step_s, left);
     bool plain = step == 1 || step == target ||
                  (p->config->log.every > 0 && step % p->config->log.every == 0);
-    if (p->log->terminal)
-        canto_log_live(p->log, "%s", line);
-    else if (plain)
-        canto_log_line(p->log, "%s", line);
+    canto_log_live(p->log, "%s", line);
+    if (plain && p->log->terminal < 0) canto_log_line(p->log, "%s", line);
 }
 
 void canto_progress_saved(canto_progress *p, int64_t step)

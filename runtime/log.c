@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "runtime/log.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,18 +10,41 @@
 
 enum { LINE_MAX_BYTES = 1024 };
 
-static int columns(FILE *stream)
+static int columns(int terminal)
 {
     struct winsize size;
-    if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    if (ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 1) return size.ws_col;
     return 80;
 }
 
-void canto_log_init(canto_log *log, FILE *stream, int rank)
+static int launcher_terminal(int descriptor)
 {
-    *log = (canto_log){.stream = stream, .quiet = rank != 0};
-    log->terminal = isatty(fileno(stream)) == 1;
-    log->width = columns(stream);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getppid(), descriptor);
+    int file = open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (file >= 0 && isatty(file) == 1) return file;
+    if (file >= 0) close(file);
+    return -1;
+}
+
+void canto_log_init(canto_log *log, FILE *stream, int rank, bool forwarded)
+{
+    *log = (canto_log){.stream = stream, .quiet = rank != 0, .terminal = -1};
+    if (log->quiet) return;
+    if (isatty(fileno(stream)) == 1) {
+        log->terminal = fileno(stream);
+    } else if (forwarded) {
+        log->terminal = launcher_terminal(fileno(stream));
+        log->owned = log->terminal >= 0;
+    }
+}
+
+void canto_log_close(canto_log *log)
+{
+    canto_log_end(log);
+    if (log->owned) close(log->terminal);
+    log->owned = false;
+    log->terminal = -1;
 }
 
 void canto_log_end(canto_log *log)
@@ -43,14 +67,14 @@ void canto_log_line(canto_log *log, const char *format, ...)
 
 void canto_log_live(canto_log *log, const char *format, ...)
 {
-    if (log->quiet || !log->terminal) return;
+    if (log->quiet || log->terminal < 0) return;
     char line[LINE_MAX_BYTES];
     va_list args;
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    log->width = columns(log->stream);
-    if (log->width > 1 && (size_t)log->width <= strlen(line)) line[log->width - 1] = '\0';
+    const int width = columns(log->terminal);
+    if ((size_t)width <= strlen(line)) line[width - 1] = '\0';
     fprintf(log->stream, "\r%s\033[K", line);
     fflush(log->stream);
     log->open = true;

@@ -7,14 +7,17 @@
 #include <stdio.h>
 
 typedef struct canto_log {
-    FILE *stream;  // borrowed
-    bool quiet;    // true on every rank but 0
-    bool terminal; // the stream is one: the live line is rewritten in place
-    bool open;     // a live line stands unfinished
-    int width;     // of the terminal, in columns
+    FILE *stream; // borrowed
+    bool quiet;   // true on every rank but 0
+    bool open;    // a live line stands unfinished
+    int terminal; // descriptor of the terminal that shows the stream; -1: none, so no live line
+    bool owned;   // the descriptor is ours to close
 } canto_log;
 
-void canto_log_init(canto_log *log, FILE *stream, int rank);
+// forwarded: the stream is a pipe to a launcher (mpirun), our parent process; the launcher's own
+// stream of the same number then decides whether a person is looking.
+void canto_log_init(canto_log *log, FILE *stream, int rank, bool forwarded);
+void canto_log_close(canto_log *log); // ends a live line; the stream stays open
 // A plain line (a newline is added). Ends a live line first.
 void canto_log_line(canto_log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // Replaces the live line, cut to the terminal's width; nothing when the stream is not a terminal.

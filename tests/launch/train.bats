@@ -154,3 +154,12 @@ load helpers
     run -0 mpirun -q --timeout 60 --mca btl tcp,self -n 2 "$canto" train "$config" data.path="$text" run.dir="$run_dir" parallel.check=true
     [ "$(field step | tail -1)" -eq 20 ]
 }
+
+@test "a terminal gets one live line, also through mpirun; a file gets plain lines" {
+    train_line="mpirun -q --timeout 60 -n 2 $canto train $config data.path=$text"
+    script -qec "$train_line run.dir=$run_dir" /dev/null > "$BATS_TEST_TMPDIR/terminal"
+    grep -q $'\rstep 19/20.*left 0:00\033\[K' "$BATS_TEST_TMPDIR/terminal"
+    script -qec "$train_line run.dir=$run_dir-2 2> $BATS_TEST_TMPDIR/file" /dev/null
+    [ "$(grep -c '^step' "$BATS_TEST_TMPDIR/file")" -eq 20 ]
+    ! grep -q $'\r' "$BATS_TEST_TMPDIR/file"
+}
