@@ -61,10 +61,11 @@ void canto_progress_step(canto_progress *p, int64_t step, const canto_step_resul
                          : steps;
     p->step_s = p->step_s > 0 ? 0.95 * p->step_s + 0.05 * result->step_s : result->step_s;
     clock_text((double)(target - step) * p->step_s, left);
+    // Fits a terminal of 80 columns.
     snprintf(line, sizeof line,
-             "step %*lld/%lld  loss %7.4f  %6.4f bits/byte  norm %8.3g  %9.0f tokens/s  left %s",
+             "step %*lld/%lld  loss %6.4f  %6.4f bits/byte  %7.0f tokens/s  left %s",
              (int)log10((double)steps) + 1, (long long)step, (long long)steps, result->loss,
-             result->loss / M_LN2, result->grad_norm, (double)p->tokens_per_step / p->step_s, left);
+             result->loss / M_LN2, (double)p->tokens_per_step / p->step_s, left);
     bool plain = step == 1 || step == target ||
                  (p->config->log.every > 0 && step % p->config->log.every == 0);
     canto_log_live(p->log, "%s", line);
