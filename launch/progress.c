@@ -25,7 +25,8 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
                    canto_layout_name((int)p->config->parallel.layout));
     canto_log_line(
         p->log,
-        "step = %lld x %lld x %lld tokens; memory of this rank: parameters %.1f, activations %.1f, "
+        "a step reads %lld x %lld x %lld tokens; memory of this rank: parameters %.1f, activations "
+        "%.1f, "
         "work %.1f MB",
         (long long)p->config->train.accumulate, (long long)p->config->train.batch,
         (long long)p->config->train.seq_len, (double)trainer->arenas.params.capacity / 1e6,
