@@ -15,6 +15,7 @@
 enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm ends the process
 
 #define MODULES(X)                                                                                 \
+    X(test_allocations)                                                                            \
     X(test_bytes_linear)                                                                           \
     X(test_bytes_softmax)                                                                          \
     X(test_comm)                                                                                   \
