@@ -11,7 +11,7 @@
 #include <mpi.h>
 #include <stdlib.h>
 
-enum { NO_SLOT = -1, SLOTS_FIRST = 16 };
+enum { NO_SLOT = -1, SLOTS_FIRST = 64 };
 
 // One MPI message; the pieces of a split message are chained by `next`. A free slot uses `next` for
 // the list of free slots.

@@ -137,17 +137,18 @@ static canto_documents draw_documents(int64_t step, int64_t *starts)
     return (canto_documents){n, starts};
 }
 
+static const canto_optimizer_config optimizer = {.lr = 0.01,
+                                                 .min_lr = 0.001,
+                                                 .warmup = 3,
+                                                 .horizon = STEPS,
+                                                 .beta1 = 0.9,
+                                                 .beta2 = 0.95,
+                                                 .eps = 1e-8,
+                                                 .weight_decay = 0.1,
+                                                 .clip = 1};
+
 static void train(canto_comm *world, int which, int variant, history *out)
 {
-    static const canto_optimizer_config optimizer = {.lr = 0.01,
-                                                     .min_lr = 0.001,
-                                                     .warmup = 3,
-                                                     .horizon = STEPS,
-                                                     .beta1 = 0.9,
-                                                     .beta2 = 0.95,
-                                                     .eps = 1e-8,
-                                                     .weight_decay = 0.1,
-                                                     .clip = 1};
     canto_model_config config;
     trainer t;
     int64_t starts[DOCUMENTS_MAX + 1];
@@ -204,10 +205,43 @@ static void test_training(void **state)
     }
 }
 
+// One number on one rank that is not finite ends the step everywhere, with all parameters as they
+// were.
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const int64_t starts[] = {0, TOKENS};
+    const canto_documents documents = {1, starts};
+    canto_model_config config;
+    trainer t;
+    int32_t tokens[TOKENS], targets[TOKENS];
+    double loss, norm, lr;
+    models_config(0, &config);
+    models_text(&config, TOKENS, 1, starts, tokens, targets);
+    trainer_desc desc = describe(&config, 1, TOKENS);
+    desc.optimizer = &optimizer;
+    trainer_open(&t, canto_test_world, &desc);
+    trainer_load(&t, &documents, tokens, targets);
+    const int64_t count = canto_params_count(t.params);
+    float *before = malloc((size_t)count * sizeof *before);
+    memcpy(before, t.params->values, (size_t)count * sizeof *before);
+    canto_model_zero_grads(t.model);
+    if (canto_test_world->rank == canto_test_world->size - 1) t.params->grads[count / 3] = NAN;
+    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 1, true, &loss));
+    CANTO_TEST_OK(canto_model_backward(t.model, t.tokens, &t.grad));
+    CANTO_TEST_FAILS(CANTO_ERROR_NUMBERS, "not finite in step 1",
+                     canto_optimizer_step(&t.optimizer, t.mesh.control, 1, &norm, &lr));
+    assert_memory_equal(before, t.params->values, (size_t)count * sizeof *before);
+    free(before);
+    trainer_close(&t);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_gradients),
     cmocka_unit_test(test_replicas),
     cmocka_unit_test(test_training),
+    cmocka_unit_test(test_not_finite),
 };
 
 const canto_test_module test_model_mpi = {"model", tests, sizeof tests / sizeof *tests};
