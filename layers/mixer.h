@@ -6,12 +6,12 @@
 #include "runtime/backend.h"
 
 // How a constant decay is chosen, log_decay = -slope; heads h = 0..H-1 of layer l of L:
-//     none            0
-//     alibi           2^(-8 (h+1) / H)
-//     alibi_layered   2^(-8 (h+1) / H) * (1 - l / (L-1) + 1e-5)     TransNormerLLM's released code;
-//     the last layer hardly decays linear_layered  (8 / H) * (1 - l / L) * h the other convention
-//     in use; head 0 does not decay
-// For L = 1 the factor of alibi_layered is 1 + 1e-5.
+//     none             0
+//     alibi            2^(-8 (h+1) / H)
+//     alibi_layered    2^(-8 (h+1) / H) * (1 - l / (L-1) + 1e-5); for L = 1 the factor is 1 + 1e-5
+//     linear_layered   (8 / H) * (1 - l / L) * h
+// alibi_layered is the convention of TransNormerLLM's released code: the last layer hardly decays.
+// linear_layered is the other one in use: head 0 does not decay. Heads are key/value heads.
 typedef enum canto_decay {
     CANTO_DECAY_NONE,
     CANTO_DECAY_ALIBI,

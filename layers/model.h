@@ -47,7 +47,8 @@ typedef struct canto_arenas {
 typedef struct canto_model canto_model;
 
 // With gradients false only what evaluation needs is made. Registers the layers' masks in the plan,
-// so the plan must be new. Run it on measuring arenas first, then on real ones.
+// so the plan must be new; the plan's buffers for them go to arenas->params. Run it on measuring
+// arenas first, then on real ones. Values are zero until canto_params_init or a checkpoint.
 canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
                                 canto_plan *plan, const canto_kernels *kernels, bool gradients,
                                 canto_model **out);
