@@ -262,6 +262,24 @@ static void test_merge_with_the_empty_partial(void **state)
     numbers_same("lse of two empty partials", 2, lse, empty);
 }
 
+// Partials whose sums of exponentials no float can hold: lse from -300 to 300, either one larger.
+static void test_merge_of_large_sums(void **state)
+{
+    (void)state;
+    static const float pairs[][2] = {{100, 99},    {99, 100},   {300, 300},  {-300, -301},
+                                     {-301, -300}, {300, -300}, {-300, 300}, {88.5f, 90}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const double a = pairs[i][0], b = pairs[i][1], top = fmax(a, b);
+        const double sum = exp(a - top) + exp(b - top);
+        const double expected[] = {(2 * exp(a - top) - 5 * exp(b - top)) / sum};
+        const double expected_lse[] = {top + log(sum)};
+        float o = 2, other = -5, lse = pairs[i][0], lse_other = pairs[i][1];
+        cpu->attention_merge(1, 1, &other, &lse_other, &o, &lse);
+        canto_test_close("o", 1, &o, expected, 2e-6);
+        canto_test_close("lse", 1, &lse, expected_lse, 2e-7);
+    }
+}
+
 // Rows 0..9 and 90..99 have no keys in the band; nothing of them may change, whatever it is.
 static void test_rows_without_keys(void **state)
 {
@@ -446,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_rectangles_in_any_order),
         cmocka_unit_test(test_merges_in_any_order),
         cmocka_unit_test(test_merge_with_the_empty_partial),
+        cmocka_unit_test(test_merge_of_large_sums),
         cmocka_unit_test(test_rows_without_keys),
         cmocka_unit_test(test_backward_skips_empty_rows),
         cmocka_unit_test(test_masked_numbers_are_not_read),
