@@ -18,4 +18,7 @@ if(CANTO_SANITIZE)
   add_link_options(-fsanitize=${CANTO_SANITIZE})
 endif()
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O3 -g")
+if(CANTO_SANITIZE)
+  set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O1 -g") # compiles in half the time, finds the same
+endif()
 set(CMAKE_C_FLAGS_RELEASE "-O3")
