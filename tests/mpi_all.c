@@ -2,7 +2,7 @@
 // the other ranks are silent unless something fails there. A failure on any rank ends the whole job
 // at once, with exit code 1.
 //
-//     mpirun -n 3 build/tests/mpi/all [MODULE...]
+//     mpirun -n 3 build/tests/mpi/messages [MODULE...]
 #define _GNU_SOURCE
 #include "tests/canto_test.h"
 

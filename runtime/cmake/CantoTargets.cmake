@@ -19,7 +19,7 @@ function(canto_unit_test name)
   target_link_libraries(unit_${name} PRIVATE canto_testing ${arg_DEPENDS})
 endfunction()
 
-# canto_mpi_test_module(file...): test files that run inside the one MPI test program, build/tests/mpi/all.
+# canto_mpi_test_module(file...): test files that run inside the one MPI test program, build/tests/mpi/messages.
 function(canto_mpi_test_module)
   target_sources(mpi_all PRIVATE ${ARGN})
 endfunction()
