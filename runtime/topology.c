@@ -143,7 +143,7 @@ canto_status canto_threads_set(canto_comm *comm, canto_threads *out)
     out->forced = asked > 0;
     out->threads = asked > 0 ? asked : share > 0 ? share : 1;
     omp_set_num_threads(out->threads);
-    openblas_set_num_threads(out->threads);
+    openblas_set_num_threads(1); // runtime/cpu/gemm.c divides products among OpenMP's threads
 #pragma omp parallel
     flush_denormals();
     return CANTO_OK;

@@ -8,13 +8,13 @@
 typedef struct canto_threads {
     int cores;   // cores this process may run on (hwloc)
     int sharing; // ranks on this host whose allowed cores overlap mine, myself included
-    int threads; // what was set for OpenMP and OpenBLAS
+    int threads; // what was set for OpenMP
     bool forced; // OMP_NUM_THREADS decided
 } canto_threads;
 
-// Collective on comm. Sets the number of threads of OpenMP and OpenBLAS: OMP_NUM_THREADS wins, else
-// max(1, cores / sharing). Also sets flush-to-zero on every thread, because decayed states become
-// denormal numbers.
+// Collective on comm. Sets the number of threads of OpenMP (OpenBLAS: one): OMP_NUM_THREADS wins,
+// else max(1, cores / sharing). Also sets flush-to-zero on every thread, because decayed states
+// become denormal numbers.
 canto_status canto_threads_set(canto_comm *comm, canto_threads *out);
 
 #endif

@@ -28,6 +28,16 @@ load helpers
     diff <(field grad_norm_bits "$run_dir-a/metrics.jsonl") <(field grad_norm_bits "$run_dir-b/metrics.jsonl")
 }
 
+@test "one thread and two have the same bits" {
+    for n in 1 2; do
+        export OMP_NUM_THREADS=$n
+        run -0 train 1 run.dir="$run_dir-$n" train.seq_len=600 train.steps=6
+        [[ "$output" == *"threads $n each"* ]]
+    done
+    diff <(field loss_bits "$run_dir-1/metrics.jsonl") <(field loss_bits "$run_dir-2/metrics.jsonl")
+    diff <(field grad_norm_bits "$run_dir-1/metrics.jsonl") <(field grad_norm_bits "$run_dir-2/metrics.jsonl")
+}
+
 @test "stopped and continued on the same ranks: the same bits as without a stop" {
     run -0 train 2 run.dir="$run_dir-whole"
     run -75 train 2 train.stop_after=7

@@ -75,6 +75,8 @@ static void test_gemm(void **state)
         check_gemm(trans & 1, trans & 2, 5, 7, 11, 0);
         check_gemm(trans & 1, trans & 2, 5, 7, 11, 1);
         check_gemm(trans & 1, trans & 2, 64, 33, 65, 1);
+        check_gemm(trans & 1, trans & 2, 531, 17, 9, 1); // more rows than a slab
+        check_gemm(trans & 1, trans & 2, 18, 257, 9, 0); // more columns
         check_gemm(trans & 1, trans & 2, 4, 6, 0, 1);
         check_gemm(trans & 1, trans & 2, 4, 6, 0, 0);
         check_gemm(trans & 1, trans & 2, 0, 6, 3, 1);
