@@ -1,7 +1,9 @@
 # What a builder may choose. Every option has a default that works on one machine.
 option(CANTO_NATIVE "Compile for this machine's processor (OFF for a build that runs elsewhere)" ON)
 option(CANTO_WERROR "Treat warnings as errors" OFF)
-option(CANTO_TESTS "Build the tests" ON)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(CANTO_CMOCKA QUIET cmocka)
+option(CANTO_TESTS "Build the tests (by default where cmocka is installed)" ${CANTO_CMOCKA_FOUND})
 option(CANTO_EXAMPLES "Build the examples" ON)
 set(CANTO_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 
