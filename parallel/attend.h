@@ -27,6 +27,9 @@ canto_status canto_compiled_create(canto_arena *arena, const canto_shards *shard
 canto_status canto_compiled_make(canto_compiled *compiled, const canto_schedule *schedule,
                                  const canto_mask *mask, const canto_shards *shards);
 
+// Most messages that a run has open at one time, for any mask of at most bands_max bands.
+int canto_attend_messages(const canto_shards *shards, int bands_max);
+
 // Work memory of one run, for any mask: receive buffers and sums. 0 on a single rank. Reads the
 // numbers of `shards` only, so a measuring pass may ask.
 size_t canto_attend_work_bytes(const canto_shards *shards, const canto_attention_shape *shape);

@@ -20,6 +20,12 @@ int64_t canto_compiled_sum_rows(const canto_shards *shards)
     return shards->size == 1 ? 0 : SUM_BLOCKS * shards->tokens_max;
 }
 
+// In one step parts and sums come from one rank each and go to one rank each, and sums come home.
+int canto_attend_messages(const canto_shards *shards, int bands_max)
+{
+    return shards->size == 1 ? 0 : 5 * canto_schedule_bound(shards, bands_max, 0).sent;
+}
+
 // --- creation ---
 
 static canto_status create_tables(canto_arena *arena, canto_compiled *it)

@@ -52,6 +52,7 @@ canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto
         if (largest > out->piece_max) out->piece_max = largest;
     }
     const int64_t others = comm->size - 1;
+    CANTO_TRY(canto_comm_reserve(comm, 2 * CANTO_GRAD_WINDOW * (comm->size - 1)));
     for (int w = 0; w < CANTO_GRAD_WINDOW; w++) {
         canto_grad_exchange *at = &out->window[w];
         CANTO_TRY(canto_arena_array(arena, "gradient receives", others, sizeof *at->in,

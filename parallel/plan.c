@@ -138,6 +138,8 @@ canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t l
     CANTO_TRY(canto_mask_create(arena, documents, &mask->mask));
     CANTO_TRY(canto_schedule_create(arena, &plan->shards, documents, rank, &mask->schedule));
     CANTO_TRY(canto_compiled_create(arena, &plan->shards, documents, rank, &mask->compiled));
+    CANTO_TRY(canto_comm_reserve(plan->desc.mesh->schedule,
+                                 canto_attend_messages(&plan->shards, documents)));
     plan->masks_n++;
     return CANTO_OK;
 }

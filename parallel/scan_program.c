@@ -191,6 +191,7 @@ canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc
                           .segments = shards->spans_n,
                           .mine_n = shards->first[rank + 1] - shards->first[rank]};
     desc->transport->bound(out->segments, out->mine_n, shards->size, &ops, buffers);
+    CANTO_TRY(canto_comm_reserve(desc->comm, ops));
     ops++; // the copy of an own summary
     CANTO_TRY(take_tables(arena, ops, out));
     canto_fold fold = {

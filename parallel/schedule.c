@@ -28,11 +28,13 @@ canto_schedule_bounds canto_schedule_bound(const canto_shards *shards, int bands
     int64_t parts = min64(3 * spans + 2 * (int64_t)bands_max, shards->length);
     // A rank hears of three visits for each part it needs, and of all visits of its own parts.
     int64_t others = shards->size - 1;
-    int64_t own = min64(travelling_parts(shards), parts) * others;
+    int64_t sent = min64(travelling_parts(shards), parts);
+    int64_t own = sent * others;
     int64_t all = parts * others;
     return (canto_schedule_bounds){
         .runs = (int)(2 * spans + bands_max),
         .parts = (int)parts,
+        .sent = (int)sent,
         .visits = min64(rank < 0 ? all : min64(3 * parts + own, all), INT_MAX),
     };
 }

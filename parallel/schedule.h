@@ -77,6 +77,7 @@ typedef struct canto_strategy canto_strategy;
 // bands_max.
 typedef struct canto_schedule_bounds {
     int runs, parts;
+    int sent; // parts of one rank that another rank needs
     int64_t visits;
 } canto_schedule_bounds;
 canto_schedule_bounds canto_schedule_bound(const canto_shards *shards, int bands_max, int rank);

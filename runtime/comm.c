@@ -122,6 +122,12 @@ canto_status canto_comm_poll(canto_comm *comm, canto_request *request, bool *don
     return note(comm, comm->ops->poll(comm, NULL, NULL));
 }
 
+canto_status canto_comm_reserve(canto_comm *comm, int messages)
+{
+    CANTO_TRY(usable(comm));
+    return note(comm, comm->ops->reserve(comm, messages));
+}
+
 canto_status canto_comm_group_begin(canto_comm *comm)
 {
     CANTO_TRY(usable(comm));

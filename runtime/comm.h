@@ -41,6 +41,7 @@ typedef struct canto_comm_ops {
     canto_status (*recv)(canto_comm *comm, int peer, canto_tensor data, canto_request *out);
     canto_status (*wait)(canto_comm *comm, canto_request *request);
     canto_status (*poll)(canto_comm *comm, canto_request *request, bool *done);
+    canto_status (*reserve)(canto_comm *comm, int messages);
     canto_status (*group_begin)(canto_comm *comm);
     canto_status (*group_end)(canto_comm *comm);
     canto_status (*bcast)(canto_comm *comm, int root, canto_tensor data);
@@ -116,6 +117,10 @@ canto_status canto_comm_poll(canto_comm *comm, canto_request *request, bool *don
 // does nothing).
 canto_status canto_comm_group_begin(canto_comm *comm);
 canto_status canto_comm_group_end(canto_comm *comm);
+
+// Makes room for this many messages of mine that are open at one time, so that starting them
+// allocates nothing; room for more is made when it is needed. Local.
+canto_status canto_comm_reserve(canto_comm *comm, int messages);
 
 // --- small collectives, all collective on comm ---
 

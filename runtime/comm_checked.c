@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+enum { MESSAGES_FIRST = 32 }; // enough for a lane of collectives
+
 // Every error of this lane passes through here on its way up, and becomes the error of all ranks.
 static canto_status told(canto_checked *comm, canto_status status)
 {
@@ -15,31 +17,50 @@ static canto_status told(canto_checked *comm, canto_status status)
 
 // --- messages under way ---
 
-static canto_status message_take(canto_checked *comm, canto_message **out)
+static canto_status add_message(canto_checked *comm)
 {
-    if (!comm->free) {
-        canto_message *fresh = calloc(1, sizeof *fresh);
-        canto_message **list =
-            realloc(comm->messages, (size_t)(comm->messages_n + 1) * sizeof *comm->messages);
-        if (list) comm->messages = list;
-        if (!fresh || !list) {
-            free(fresh);
-            CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d open messages",
-                       comm->base.lane, comm->messages_n + 1);
-        }
-        fresh->index = comm->messages_n;
-        comm->messages[comm->messages_n++] = fresh;
-        comm->free = fresh;
+    canto_message *fresh = calloc(1, sizeof *fresh);
+    canto_message **list =
+        realloc(comm->messages, (size_t)(comm->messages_n + 1) * sizeof *comm->messages);
+    if (list) comm->messages = list;
+    if (!fresh || !list) {
+        free(fresh);
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d open messages", comm->base.lane,
+                   comm->messages_n + 1);
     }
+    fresh->index = comm->messages_n;
+    comm->messages[comm->messages_n++] = fresh;
+    canto_message_give(comm, fresh);
+    return CANTO_OK;
+}
+
+canto_status canto_message_take(canto_checked *comm, canto_message **out)
+{
+    if (!comm->free) CANTO_TRY(add_message(comm));
     *out = comm->free;
     comm->free = (*out)->next;
     return CANTO_OK;
 }
 
-static void message_give(canto_checked *comm, canto_message *message)
+void canto_message_give(canto_checked *comm, canto_message *message)
 {
     *message = (canto_message){.index = message->index, .next = comm->free};
     comm->free = message;
+}
+
+// The other ends announce as many messages as I start, perhaps before I do.
+static canto_status reserve(canto_checked *comm, int messages)
+{
+    CANTO_TRY(canto_comm_reserve(comm->inner, messages));
+    if (comm->headers) {
+        // Besides the headers of messages: one comes in and a goodbye goes out for each rank, a
+        // note, a collective.
+        const int others = 2 * comm->base.size + 2;
+        CANTO_TRY(canto_comm_reserve(comm->headers, messages + others));
+    }
+    while (comm->messages_n < (comm->headers ? 2 * messages : messages))
+        CANTO_TRY(add_message(comm));
+    return CANTO_OK;
 }
 
 static canto_status message_find(const canto_checked *comm, canto_request request,
@@ -70,7 +91,7 @@ static canto_status start(canto_checked *comm, canto_deed deed, int peer, canto_
 {
     if (canto_alarm_rung(comm->alarm)) return canto_alarm_listen(comm->alarm);
     canto_message *message = NULL;
-    CANTO_TRY(message_take(comm, &message));
+    CANTO_TRY(canto_message_take(comm, &message));
     message->used = true;
     message->deed = deed;
     message->peer = peer;
@@ -104,7 +125,7 @@ static canto_status poll(canto_checked *comm, canto_request *request, bool *done
     CANTO_TRY(message_find(comm, *request, &message));
     CANTO_TRY(message_advance(comm, message, done));
     if (!*done) return CANTO_OK;
-    message_give(comm, message);
+    canto_message_give(comm, message);
     *request = CANTO_REQUEST_NONE;
     return CANTO_OK;
 }
@@ -133,7 +154,7 @@ static canto_status wait(canto_checked *comm, canto_request *request)
         blocked.announced = comm->headers && message->matched;
         CANTO_TRY(canto_checked_turn(comm, &blocked));
     }
-    message_give(comm, message);
+    canto_message_give(comm, message);
     *request = CANTO_REQUEST_NONE;
     return CANTO_OK;
 }
@@ -142,6 +163,12 @@ static canto_status checked_wait(canto_comm *base, canto_request *request)
 {
     canto_checked *comm = (canto_checked *)base;
     return told(comm, wait(comm, request));
+}
+
+static canto_status checked_reserve(canto_comm *base, int messages)
+{
+    canto_checked *comm = (canto_checked *)base;
+    return told(comm, reserve(comm, messages));
 }
 
 static canto_status checked_group_begin(canto_comm *base)
@@ -190,9 +217,6 @@ static void checked_destroy(canto_comm *base)
     close_lane(comm, &comm->small);
     close_lane(comm, &comm->inner);
     canto_alarm_release(comm->alarm);
-    for (int r = 0; comm->peers && r < base->size; r++) {
-        for (int deed = 0; deed < CANTO_DEEDS; deed++) free(comm->peers[r].pairs[deed].arrived);
-    }
     for (int i = 0; i < comm->messages_n; i++) free(comm->messages[i]);
     free(comm->messages);
     free(comm->peers);
@@ -208,6 +232,7 @@ static const canto_comm_ops checked_ops = {
     .recv = checked_recv,
     .wait = checked_wait,
     .poll = checked_poll,
+    .reserve = checked_reserve,
     .group_begin = checked_group_begin,
     .group_end = checked_group_end,
     .bcast = checked_bcast,
@@ -244,8 +269,9 @@ static canto_status create(canto_comm *inner, canto_alarm *alarm, canto_comm_che
 static canto_status open_lanes(canto_checked *comm)
 {
     CANTO_TRY(canto_comm_split(comm->inner, "small", 0, &comm->small));
-    if (!comm->checks.headers) return CANTO_OK;
-    return canto_comm_split(comm->inner, "headers", 0, &comm->headers);
+    if (comm->checks.headers)
+        CANTO_TRY(canto_comm_split(comm->inner, "headers", 0, &comm->headers));
+    return reserve(comm, MESSAGES_FIRST);
 }
 
 // Collective on inner. Takes inner and one reference of the alarm, also when it fails.

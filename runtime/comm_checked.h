@@ -42,13 +42,11 @@ typedef struct canto_message {
     struct canto_message *next; // the next one unmatched, or free
 } canto_message;
 
-// One deed with one peer: mine that it has not announced, or its that I have not started (one of
-// the two is empty).
+// One deed with one peer, in order: mine that it has not announced, or its that I have not started.
 typedef struct canto_pairing {
     int64_t started;             // by me, and announced
+    bool theirs;                 // which of the two; of its messages only the header is set
     canto_message *first, *last; // borrowed
-    canto_header *arrived;       // owned, a ring
-    int capacity, head, count;
 } canto_pairing;
 
 typedef struct canto_peer {
@@ -97,13 +95,17 @@ typedef struct canto_blocked {
 
 const char *canto_collective_name(canto_collective which);
 
+// --- comm_checked.c: the pool of messages ---
+canto_status canto_message_take(canto_checked *comm, canto_message **out);
+void canto_message_give(canto_checked *comm, canto_message *message);
+
 // --- comm_headers.c ---
 // Announces a started message to its peer, and matches it if the peer has announced its side.
 canto_status canto_headers_announce(canto_checked *comm, canto_message *message);
 // Takes in what has arrived. Ranks listen to a peer from their first message with it on.
 canto_status canto_headers_progress(canto_checked *comm);
 canto_status canto_headers_listen(canto_checked *comm, int peer);
-bool canto_headers_take(canto_pairing *pairing, canto_header *out);
+bool canto_headers_take(canto_checked *comm, canto_pairing *pairing, canto_header *out);
 // Ends the lane: afterwards no header is on its way in either direction. Collective.
 canto_status canto_headers_goodbye(canto_checked *comm);
 

@@ -64,7 +64,7 @@ static canto_status expect_header(canto_checked *comm, const collective *what, i
 {
     canto_blocked blocked = blocked_on(what, peer, false);
     canto_header theirs;
-    while (!canto_headers_take(&comm->peers[peer].pairs[CANTO_COLLECTIVE], &theirs)) {
+    while (!canto_headers_take(comm, &comm->peers[peer].pairs[CANTO_COLLECTIVE], &theirs)) {
         CANTO_TRY(canto_checked_turn(comm, &blocked));
     }
     return compare(comm, what, peer, &theirs);

@@ -4,43 +4,38 @@
 // expected. Only the receiver judges: a mistake has one judge, and all ranks get one sentence.
 #include "runtime/comm_checked.h"
 
-#include <stdlib.h>
-
-enum { RING_FIRST = 8 };
-
 static canto_tensor as_tensor(canto_header *header)
 {
     return canto_tensor_vector(CANTO_U8, header, sizeof *header);
 }
 
-// --- headers that came before their message was started here ---
+// --- what waits for the other end, on one side or the other ---
 
-static canto_status ring_put(canto_pairing *pairing, const canto_header *header)
+static void queue(canto_pairing *pairing, canto_message *message, bool theirs)
 {
-    if (pairing->count == pairing->capacity) {
-        const int capacity = pairing->capacity ? 2 * pairing->capacity : RING_FIRST;
-        canto_header *larger = malloc((size_t)capacity * sizeof *larger);
-        if (!larger) {
-            CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory for %d message headers", capacity);
-        }
-        for (int i = 0; i < pairing->count; i++) {
-            larger[i] = pairing->arrived[(pairing->head + i) % pairing->capacity];
-        }
-        free(pairing->arrived);
-        pairing->arrived = larger;
-        pairing->capacity = capacity;
-        pairing->head = 0;
+    message->next = NULL;
+    if (pairing->first) {
+        pairing->last->next = message;
+    } else {
+        pairing->first = message;
     }
-    pairing->arrived[(pairing->head + pairing->count++) % pairing->capacity] = *header;
-    return CANTO_OK;
+    pairing->last = message;
+    pairing->theirs = theirs;
 }
 
-bool canto_headers_take(canto_pairing *pairing, canto_header *out)
+static canto_message *unqueue(canto_pairing *pairing)
 {
-    if (pairing->count == 0) return false;
-    *out = pairing->arrived[pairing->head];
-    pairing->head = (pairing->head + 1) % pairing->capacity;
-    pairing->count--;
+    canto_message *message = pairing->first;
+    pairing->first = message->next;
+    return message;
+}
+
+bool canto_headers_take(canto_checked *comm, canto_pairing *pairing, canto_header *out)
+{
+    if (!pairing->first || !pairing->theirs) return false;
+    canto_message *theirs = unqueue(pairing);
+    *out = theirs->header;
+    canto_message_give(comm, theirs);
     return true;
 }
 
@@ -87,10 +82,12 @@ static canto_status arrive(canto_checked *comm, canto_peer *peer, const canto_he
         return CANTO_OK;
     }
     canto_pairing *pairing = &peer->pairs[opposite[header->what]];
-    canto_message *mine = pairing->first;
-    if (!mine) return ring_put(pairing, header);
-    pairing->first = mine->next;
-    return match(comm, mine, header);
+    if (pairing->first && !pairing->theirs) return match(comm, unqueue(pairing), header);
+    canto_message *theirs;
+    CANTO_TRY(canto_message_take(comm, &theirs));
+    theirs->header = *header;
+    queue(pairing, theirs, true);
+    return CANTO_OK;
 }
 
 canto_status canto_headers_announce(canto_checked *comm, canto_message *message)
@@ -106,14 +103,8 @@ canto_status canto_headers_announce(canto_checked *comm, canto_message *message)
                               &message->header_request));
     canto_pairing *pairing = &comm->peers[message->peer].pairs[message->deed];
     canto_header theirs;
-    if (canto_headers_take(pairing, &theirs)) return match(comm, message, &theirs);
-    message->next = NULL;
-    if (pairing->first) {
-        pairing->last->next = message;
-    } else {
-        pairing->first = message;
-    }
-    pairing->last = message;
+    if (canto_headers_take(comm, pairing, &theirs)) return match(comm, message, &theirs);
+    queue(pairing, message, false);
     return CANTO_OK;
 }
 

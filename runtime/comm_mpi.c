@@ -1,7 +1,7 @@
 // Messages over MPI. A lane is a duplicate communicator of its own, so messages match by order
 // alone (tag 0 always). A message of more bytes than an int can count travels as several; they are
-// one request to the caller. Open messages sit in a pool that grows by doubling, so a step that
-// repeats allocates nothing.
+// one request to the caller. Open messages sit in a pool; who reserves room for them in advance
+// allocates nothing later.
 //
 // MPI promises nothing after an error: an error is reported once, with the library's own text, and
 // then the communicator is only taken apart locally.
@@ -28,6 +28,7 @@ typedef struct mpi_comm {
     MPI_Comm handle;       // owned
     size_t limit;          // bytes of one MPI message
     int slots_n;           // of the four arrays
+    int touched_n;         // slots that were ever in use: the others need no look
     int free;              // first free slot
     slot *slots;           // owned
     MPI_Request *requests; // owned; MPI_REQUEST_NULL where a slot is free or its message done
@@ -61,9 +62,9 @@ static bool grow(void **array, int n, size_t bytes)
     return larger != NULL;
 }
 
-static canto_status pool_grow(mpi_comm *comm)
+// Room for n open messages, more than there is.
+static canto_status pool_grow(mpi_comm *comm, int n)
 {
-    const int n = comm->slots_n ? 2 * comm->slots_n : SLOTS_FIRST;
     if (!grow((void **)&comm->slots, n, sizeof *comm->slots) ||
         !grow((void **)&comm->requests, n, sizeof *comm->requests) ||
         !grow((void **)&comm->statuses, n, sizeof *comm->statuses) ||
@@ -71,21 +72,22 @@ static canto_status pool_grow(mpi_comm *comm)
         CANTO_FAIL(CANTO_ERROR_MEMORY, "lane %s: no memory for %d open messages", comm->base.lane,
                    n);
     }
-    for (int i = comm->slots_n; i < n; i++) {
-        comm->slots[i] = (slot){.next = i + 1 < n ? i + 1 : NO_SLOT};
+    for (int i = n - 1; i >= comm->slots_n; i--) {
+        comm->slots[i] = (slot){.next = comm->free};
         comm->requests[i] = MPI_REQUEST_NULL;
+        comm->free = i;
     }
-    comm->free = comm->slots_n;
     comm->slots_n = n;
     return CANTO_OK;
 }
 
 static canto_status pool_take(mpi_comm *comm, slot as, int *out)
 {
-    if (comm->free == NO_SLOT) CANTO_TRY(pool_grow(comm));
+    if (comm->free == NO_SLOT) CANTO_TRY(pool_grow(comm, 2 * comm->slots_n));
     *out = comm->free;
     comm->free = comm->slots[*out].next;
     comm->slots[*out] = as;
+    if (*out >= comm->touched_n) comm->touched_n = *out + 1;
     return CANTO_OK;
 }
 
@@ -195,7 +197,7 @@ static canto_status poll_all(mpi_comm *comm)
 {
     int done_n;
     const int rc =
-        MPI_Testsome(comm->slots_n, comm->requests, &done_n, comm->indices, comm->statuses);
+        MPI_Testsome(comm->touched_n, comm->requests, &done_n, comm->indices, comm->statuses);
     if (rc != MPI_SUCCESS && rc != MPI_ERR_IN_STATUS) {
         return failed_call(comm, "MPI_Testsome", rc);
     }
@@ -231,6 +233,12 @@ static canto_status mpi_poll(canto_comm *base, canto_request *request, bool *don
     *request = CANTO_REQUEST_NONE;
     *done = true;
     return CANTO_OK;
+}
+
+static canto_status mpi_reserve(canto_comm *base, int messages)
+{
+    mpi_comm *comm = (mpi_comm *)base;
+    return messages > comm->slots_n ? pool_grow(comm, messages) : CANTO_OK;
 }
 
 static canto_status mpi_group(canto_comm *comm)
@@ -288,13 +296,22 @@ static bool running(void)
 // Open messages are dropped, never waited for: a receive is cancelled, a send is left to MPI.
 static void drop_open(mpi_comm *comm)
 {
-    for (int i = 0; i < comm->slots_n; i++) {
+    for (int i = 0; i < comm->touched_n; i++) {
         if (comm->requests[i] == MPI_REQUEST_NULL) continue;
         if (!comm->slots[i].sending) MPI_Cancel(&comm->requests[i]);
         int finished;
         int rc = MPI_Test(&comm->requests[i], &finished, MPI_STATUS_IGNORE);
         if (rc == MPI_SUCCESS && !finished) MPI_Request_free(&comm->requests[i]);
     }
+}
+
+static void free_memory(mpi_comm *comm)
+{
+    free(comm->slots);
+    free(comm->requests);
+    free(comm->statuses);
+    free(comm->indices);
+    canto_comm_base_free(&comm->base);
 }
 
 static void mpi_destroy(canto_comm *base)
@@ -306,11 +323,7 @@ static void mpi_destroy(canto_comm *base)
         // never meet a later communicator that got the same number, so the handle is left to MPI.
         if (base->failed == CANTO_OK) MPI_Comm_free(&comm->handle);
     }
-    free(comm->slots);
-    free(comm->requests);
-    free(comm->statuses);
-    free(comm->indices);
-    canto_comm_base_free(base);
+    free_memory(comm);
 }
 
 static void mpi_abort(canto_comm *base, int code)
@@ -326,6 +339,7 @@ static const canto_comm_ops mpi_ops = {
     .recv = mpi_recv,
     .wait = mpi_wait,
     .poll = mpi_poll,
+    .reserve = mpi_reserve,
     .group_begin = mpi_group,
     .group_end = mpi_group,
     .bcast = mpi_bcast,
@@ -335,28 +349,35 @@ static const canto_comm_ops mpi_ops = {
     .abort = mpi_abort,
 };
 
-// Takes `handle`, also when it fails. Collective on it: all ranks have the memory, or none opens.
-static canto_status adopt(const char *lane, MPI_Comm handle, size_t limit, canto_comm **out)
+static canto_status create(const char *lane, MPI_Comm handle, size_t limit, mpi_comm **out)
 {
-    MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN);
     int rank;
     int size;
     MPI_Comm_rank(handle, &rank);
     MPI_Comm_size(handle, &size);
-    canto_comm *base = NULL;
-    int worst = (int)canto_comm_base_create(sizeof(mpi_comm), &mpi_ops, lane, rank, size, &base);
+    canto_comm *base;
+    CANTO_TRY(canto_comm_base_create(sizeof(mpi_comm), &mpi_ops, lane, rank, size, &base));
+    *out = (mpi_comm *)base;
+    (*out)->handle = handle;
+    (*out)->limit = limit;
+    (*out)->free = NO_SLOT;
+    return pool_grow(*out, SLOTS_FIRST);
+}
+
+// Takes `handle`, also when it fails. Collective on it: all ranks have the memory, or none opens.
+static canto_status adopt(const char *lane, MPI_Comm handle, size_t limit, canto_comm **out)
+{
+    MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN);
+    mpi_comm *comm = NULL;
+    int worst = (int)create(lane, handle, limit, &comm);
     const int rc = MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_INT, MPI_MAX, handle);
     if (rc != MPI_SUCCESS || worst != CANTO_OK) {
-        if (base) canto_comm_base_free(base);
+        if (comm) free_memory(comm);
         MPI_Comm_free(&handle);
         CANTO_FAIL(rc != MPI_SUCCESS ? CANTO_ERROR_COMM : (canto_status)worst,
                    "lane %s: a rank could not open it", lane);
     }
-    mpi_comm *comm = (mpi_comm *)base;
-    comm->handle = handle;
-    comm->limit = limit;
-    comm->free = NO_SLOT;
-    *out = base;
+    *out = &comm->base;
     return CANTO_OK;
 }
 

@@ -1,4 +1,5 @@
 // What every communicator must do, asked of self, mpi and checked alike.
+#include "tests/allocations.h"
 #include "tests/canto_test.h"
 
 #include <stdio.h>
@@ -228,6 +229,46 @@ static void test_conformance(void **state)
     }
 }
 
+// Room that was reserved is enough, whoever starts first: nothing is allocated for the messages.
+static void check_reserve(canto_comm *comm)
+{
+    enum { MESSAGES = 150 };
+    canto_comm *lane;
+    canto_request requests[2][MESSAGES];
+    float out[MESSAGES], in[MESSAGES];
+    CANTO_TEST_OK(canto_comm_split(comm, "reserved", 0, &lane));
+    CANTO_TEST_OK(canto_comm_reserve(lane, 2 * MESSAGES));
+    CANTO_TEST_OK(canto_comm_reserve(lane, 1)); // less than there is: no change
+    const int right = (lane->rank + 1) % lane->size;
+    const int left = (lane->rank + lane->size - 1) % lane->size;
+    const int64_t before = canto_test_allocations();
+    for (int round = 0; lane->size > 1 && round < 2; round++) {
+        fill(out, MESSAGES, lane->rank);
+        for (int i = 0; i < MESSAGES; i++)
+            CANTO_TEST_OK(canto_comm_send(lane, right, floats(out + i, 1), &requests[0][i]));
+        double all = 0;
+        CANTO_TEST_OK(canto_comm_sum_small(lane, 1, &all)); // headers arrive before their messages
+        for (int i = 0; i < MESSAGES; i++)
+            CANTO_TEST_OK(canto_comm_recv(lane, left, floats(in + i, 1), &requests[1][i]));
+        for (int i = 0; i < 2 * MESSAGES; i++)
+            CANTO_TEST_OK(canto_comm_wait(lane, &requests[i / MESSAGES][i % MESSAGES]));
+        expect(in, MESSAGES, left);
+    }
+    assert_int_equal(canto_test_allocations(), before);
+    canto_comm_destroy(&lane);
+}
+
+static void test_reserve(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        canto_comm *comm;
+        CANTO_TEST_OK(kinds[i].open(&comm));
+        check_reserve(comm);
+        canto_comm_destroy(&comm);
+    }
+}
+
 static void test_lane_names(void **state)
 {
     (void)state;
@@ -237,6 +278,7 @@ static void test_lane_names(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_conformance),
+    cmocka_unit_test(test_reserve),
     cmocka_unit_test(test_lane_names),
 };
 
