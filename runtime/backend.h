@@ -15,7 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CANTO_HEAD_DIM_MAX = 256 }; // largest key_dim and value_dim of a head
+enum { CANTO_HEAD_DIM_MAX = 256 };       // largest key_dim and value_dim of a head
+enum { CANTO_KERNEL_STACK = 640 << 10 }; // bytes that a kernel keeps on the stack of any thread
 
 // Softmax attention. Query head h reads key head h / (heads / key_heads) and value head h / (heads
 // / value_heads). Keys and values of one token lie side by side in one row: [key_heads * key_dim |

@@ -5,8 +5,11 @@
 #define _GNU_SOURCE
 #include "runtime/topology.h"
 
+#include "runtime/backend.h"
+
 #include <cblas.h>
 #include <hwloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -132,6 +135,36 @@ static int asked_for(void)
     return n > 0 && n < 1 << 16 ? (int)n : 0;
 }
 
+// 0 if it cannot be told.
+static size_t stack_bytes(void)
+{
+    pthread_attr_t attributes;
+    size_t bytes = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) return 0;
+    if (pthread_attr_getstacksize(&attributes, &bytes) != 0) bytes = 0;
+    pthread_attr_destroy(&attributes);
+    return bytes;
+}
+
+// Sets up each thread; a stack that is too small would end the process without a word, later.
+static canto_status prepare_threads(void)
+{
+    const size_t enough = CANTO_KERNEL_STACK + (256 << 10); // and what is called before a kernel
+    size_t least = enough;
+#pragma omp parallel reduction(min : least)
+    {
+        flush_denormals();
+        const size_t bytes = stack_bytes();
+        if (bytes > 0 && bytes < least) least = bytes;
+    }
+    if (least < enough)
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "threads: a stack of %zu KiB is too small, kernels need %zu; raise `ulimit -s` "
+                   "or OMP_STACKSIZE",
+                   least >> 10, enough >> 10);
+    return CANTO_OK;
+}
+
 canto_status canto_threads_set(canto_comm *comm, canto_threads *out)
 {
     *out = (canto_threads){0};
@@ -144,7 +177,5 @@ canto_status canto_threads_set(canto_comm *comm, canto_threads *out)
     out->threads = asked > 0 ? asked : share > 0 ? share : 1;
     omp_set_num_threads(out->threads);
     openblas_set_num_threads(1); // runtime/cpu/gemm.c divides products among OpenMP's threads
-#pragma omp parallel
-    flush_denormals();
-    return CANTO_OK;
+    return canto_comm_agree(comm, prepare_threads());
 }

@@ -14,7 +14,7 @@ typedef struct canto_threads {
 
 // Collective on comm. Sets the number of threads of OpenMP (OpenBLAS: one): OMP_NUM_THREADS wins,
 // else max(1, cores / sharing). Also sets flush-to-zero on every thread, because decayed states
-// become denormal numbers.
+// become denormal numbers. CANTO_ERROR_MEMORY if a thread's stack is too small for the kernels.
 canto_status canto_threads_set(canto_comm *comm, canto_threads *out);
 
 #endif

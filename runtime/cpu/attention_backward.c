@@ -37,6 +37,8 @@ typedef struct space {
     canto_attention_pairs pairs;
 } space;
 
+_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
+
 static void load_rows(const canto_attention_task *task, const arrays *a, space *s)
 {
     const canto_attention_shape *shape = task->shape;

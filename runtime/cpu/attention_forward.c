@@ -23,6 +23,8 @@ typedef struct space {
     canto_attention_pairs pairs;
 } space;
 
+_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
+
 static void mask_scores(const canto_attention_task *task, space *s)
 {
     for (int j = 0; j < s->pairs.keys; j++) {

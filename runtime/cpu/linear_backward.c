@@ -36,6 +36,8 @@ typedef struct space {
     int zeros[CHUNK], diagonal[CHUNK], after[CHUNK], ends[CHUNK]; // 0, i, i + 1, n
 } space;
 
+_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
+
 // The part of `work` that belongs to one key/value head.
 typedef struct work_of_head {
     float *states;           // [chunks, columns, key_ld], transposed, before each chunk

@@ -19,6 +19,8 @@ typedef struct space {
     alignas(CANTO_TILE_ALIGN) float y[CHUNK * COLUMNS];       // [n, column_ld]
 } space;
 
+_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
+
 // The rows of query head h from token t on.
 static canto_tile_factor queries_of(const canto_linear_head *it, int64_t t, int h, const float *q)
 {

@@ -15,6 +15,8 @@ typedef struct space {
     alignas(CANTO_TILE_ALIGN) float x[CHUNK * COLUMNS];   // [n, column_ld], or dy
 } space;
 
+_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
+
 static void summarise(const canto_linear_head *it, int64_t tokens, const float *kv,
                       float *state_out)
 {

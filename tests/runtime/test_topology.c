@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -142,6 +143,26 @@ static void check_flush(const cpu_set_t *cpus)
 #endif
 }
 
+static void check_small_stack(const cpu_set_t *cpus)
+{
+    (void)cpus;
+    canto_threads threads;
+    struct rlimit kept;
+    assert_int_equal(getrlimit(RLIMIT_STACK, &kept), 0);
+    const struct rlimit small = {.rlim_cur = 512 << 10, .rlim_max = kept.rlim_max};
+    const bool me = canto_test_world->rank == canto_test_world->size - 1;
+    if (me) assert_int_equal(setrlimit(RLIMIT_STACK, &small), 0);
+    const canto_status status = canto_threads_set(canto_test_world, &threads);
+    assert_int_equal(setrlimit(RLIMIT_STACK, &kept), 0);
+    CANTO_TEST_FAILS(CANTO_ERROR_MEMORY, "raise `ulimit -s` or OMP_STACKSIZE", status);
+}
+
+static void test_small_stack(void **state)
+{
+    (void)state;
+    as_started(check_small_stack);
+}
+
 static void test_unbound(void **state)
 {
     (void)state;
@@ -175,7 +196,7 @@ static void test_flush_to_zero(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_unbound),       cmocka_unit_test(test_one_core_for_all),
     cmocka_unit_test(test_overlap),       cmocka_unit_test(test_user_decides),
-    cmocka_unit_test(test_flush_to_zero),
+    cmocka_unit_test(test_flush_to_zero), cmocka_unit_test(test_small_stack),
 };
 
 const canto_test_module test_topology = {"topology", tests, sizeof tests / sizeof *tests};
