@@ -63,11 +63,28 @@ static canto_status measure_and_build(canto_trainer *trainer, bool gradients)
     return build(trainer, gradients);
 }
 
+// The configuration may leave the number of context ranks open; here it is known.
+static canto_status check_weights(const canto_config *config, const canto_mesh *mesh)
+{
+    const int n = config->parallel.weights_n;
+    if (n == 0 || n == mesh->cp) return CANTO_OK;
+    CANTO_FAIL(CANTO_ERROR_CONFIG,
+               "parallel.weights has %d shares for %d context ranks; write one for each rank", n,
+               mesh->cp);
+}
+
+static canto_status open_data(canto_trainer *trainer)
+{
+    const canto_mesh *mesh = &trainer->job->mesh;
+    CANTO_TRY(check_weights(trainer->config, mesh));
+    return canto_data_open(trainer->config, mesh->dp, &trainer->data);
+}
+
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out)
 {
     *out = (canto_trainer){.config = config, .job = job};
-    CANTO_TRY(canto_comm_agree(job->world, canto_data_open(config, job->mesh.dp, &out->data)));
+    CANTO_TRY(canto_comm_agree(job->world, open_data(out)));
     canto_status status = measure_and_build(out, gradients);
     return canto_comm_agree(job->world, status);
 }

@@ -124,9 +124,26 @@ static void plans_take_2_percent_of_a_step_at_most(void **state)
     trained_destroy(&t);
 }
 
+// parallel.cp is open, so the configuration alone cannot tell.
+static void shares_fit_the_number_of_ranks(void **state)
+{
+    (void)state;
+    char *const overrides[] = {"parallel.layout=uneven", "parallel.weights=[1, 2, 3, 4, 5]"};
+    canto_config config;
+    canto_job job = {.world = canto_test_world};
+    canto_trainer trainer;
+    CANTO_TEST_OK(canto_config_read(NULL, 2, overrides, &config, NULL));
+    CANTO_TEST_OK(canto_mesh_create(canto_test_world, 1, 0, &job.mesh));
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "parallel.weights has 5 shares",
+                     canto_trainer_create(&config, &job, true, &trainer));
+    canto_trainer_destroy(&trainer);
+    canto_mesh_destroy(&job.mesh);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_is_that_of_one_rank_on_any_mesh),
     cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
     cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
+    cmocka_unit_test(shares_fit_the_number_of_ranks),
 };
 const canto_test_module test_step = {"step", tests, sizeof tests / sizeof *tests};
