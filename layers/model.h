@@ -14,6 +14,9 @@
 
 enum { CANTO_PATTERN_MAX = 256, CANTO_MIXERS_MAX = 16, CANTO_LAYERS_MAX = 1024 };
 
+_Static_assert((int)CANTO_MIXERS_MAX <= (int)CANTO_PLAN_MASKS_MAX,
+               "every mixer may have its own window");
+
 typedef struct canto_model_config {
     char pattern[CANTO_PATTERN_MAX]; // repeated over the layers: "LLLS"
     int layers;

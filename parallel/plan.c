@@ -54,6 +54,12 @@ static canto_status take_tables(canto_plan *plan, const int64_t *bounds)
     CANTO_TRY(status);
     canto_share share = canto_shards_share(desc->layout, desc->mesh->cp, desc->sequences_n, bounds,
                                            desc->weights, desc->mesh->cp_rank);
+    // Counts of rows in products of matrices are ints (CBLAS).
+    if (share.tokens > INT32_MAX)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "plan: %lld tokens on one rank, more than %d; use more ranks, or a smaller "
+                   "train.seq_len or train.batch",
+                   (long long)share.tokens, INT32_MAX);
     plan->tokens = share.tokens;
     plan->segments = share.spans;
     size_t positions_bytes = sizeof *plan->positions * (size_t)plan->tokens;

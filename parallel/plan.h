@@ -14,7 +14,7 @@
 #include "parallel/scan.h"
 #include "parallel/strategy.h"
 
-enum { CANTO_PLAN_MASKS_MAX = 8 };
+enum { CANTO_PLAN_MASKS_MAX = 16 };
 
 // A run of my tokens inside one document and one of my segments (spans).
 typedef struct canto_piece {

@@ -6,6 +6,7 @@
 
 #include "parallel/digest.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,13 @@ static canto_status check_inputs(canto_layout layout, int size, int sequences_n,
     CANTO_CHECK(size > 0 && sequences_n >= 0, "shards: %d ranks, %d sequences", size, sequences_n);
     CANTO_CHECK(bounds[0] == 0, "shards: the first sequence begins at %lld instead of 0",
                 (long long)bounds[0]);
+    // Spans, and a few for each of them, are counted by ints.
+    if ((int64_t)sequences_n * size > INT_MAX / 16)
+        CANTO_FAIL(
+            CANTO_ERROR_CONFIG,
+            "shards: %d sequences over %d ranks are too many spans; use a smaller train.batch "
+            "or more replicas (parallel.dp)",
+            sequences_n, size);
     for (int i = 0; i < sequences_n; i++) {
         CANTO_CHECK(bounds[i] <= bounds[i + 1], "shards: sequence %d ends before it begins", i);
     }

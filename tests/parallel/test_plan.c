@@ -283,7 +283,7 @@ static void test_masks_are_limited(void **state)
     int id;
     for (int i = 2; i < CANTO_PLAN_MASKS_MAX; i++)
         CANTO_TEST_OK(canto_plan_add_mask(&one->ranks[0].plan, &one->arena, 10 + i, 0, &id));
-    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "more than 8 different masks",
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "more than 16 different masks",
                      canto_plan_add_mask(&one->ranks[0].plan, &one->arena, 1, 1, &id));
     close_group(one);
 }
@@ -325,6 +325,10 @@ static void test_bad_descriptions(void **state)
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_UNEVEN);
     desc.weights = NULL;
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "weights belong",
+                     canto_plan_create(&arena, &desc, &plan));
+    desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
+    desc.sequence_length = (int64_t)1 << 32;
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "tokens on one rank",
                      canto_plan_create(&arena, &desc, &plan));
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
     mine.mesh.cp = 3;

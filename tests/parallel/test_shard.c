@@ -168,6 +168,9 @@ static void test_refusals(void **state)
     int64_t bounds[3] = {0, 5, 3};
     int zeros[2] = {0, 0}, negative[2] = {2, -1};
     CANTO_TEST_OK(canto_arena_create(&arena, 1 << 16));
+    CANTO_TEST_FAILS(
+        CANTO_ERROR_CONFIG, "too many spans",
+        canto_shards_create(&arena, CANTO_LAYOUT_ZIGZAG, 1 << 27, 2, bounds, NULL, &s));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "sequence 1 ends before it begins",
                      canto_shards_create(&arena, CANTO_LAYOUT_ZIGZAG, 2, 2, bounds, NULL, &s));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "all weights are 0",
