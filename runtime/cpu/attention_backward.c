@@ -175,7 +175,7 @@ void canto_cpu_attention_backward(const canto_attention_shape *shape, const cant
     const arrays a = {q, kv, dout, lse, delta, dq, dkv};
     const int share = canto_attention_share(shape);
     const int group = closed_group(shape);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (canto_attention_is_large(shape, tile))
     for (int first = 0; first < shape->heads; first += group) {
         for (int head = first; head < first + group; head += share) {
             for (int64_t q0 = tile->q0; q0 < tile->q1; q0 += canto_attention_rows(share)) {

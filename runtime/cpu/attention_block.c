@@ -1,6 +1,8 @@
 // Cuts a banded rectangle into tasks and blocks of keys; see the header.
 #include "runtime/cpu/attention_block.h"
 
+#include "runtime/cpu/cpu.h"
+
 static int64_t smaller(int64_t x, int64_t y)
 {
     return x < y ? x : y;
@@ -23,6 +25,12 @@ int canto_attention_share(const canto_attention_shape *shape)
 int canto_attention_rows(int share)
 {
     return CANTO_BLOCK_LANES / share;
+}
+
+bool canto_attention_is_large(const canto_attention_shape *shape, const canto_band *tile)
+{
+    const double pairs = (double)(tile->q1 - tile->q0) * (double)(tile->k1 - tile->k0);
+    return pairs * shape->heads * (shape->key_dim + shape->value_dim) > CANTO_CPU_PARALLEL_MIN;
 }
 
 canto_attention_task canto_attention_task_make(const canto_attention_shape *shape,

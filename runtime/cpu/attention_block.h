@@ -44,6 +44,9 @@ int canto_attention_rows(int share);
 canto_attention_task canto_attention_task_make(const canto_attention_shape *shape,
                                                const canto_band *tile, int head, int64_t q0);
 
+// Whether a rectangle is worth waking threads for.
+bool canto_attention_is_large(const canto_attention_shape *shape, const canto_band *tile);
+
 // Positions [*k0, *k1) of the keys that any row of the task may see; empty if *k0 >= *k1.
 void canto_attention_keys(const canto_attention_task *task, int64_t *k0, int64_t *k1);
 // The next block of keys from k0 on, of at most CANTO_BLOCK_KEYS, before k1.

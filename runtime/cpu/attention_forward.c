@@ -142,7 +142,7 @@ void canto_cpu_attention_forward(const canto_attention_shape *shape, const canto
     const int64_t blocks = (tile->q1 - tile->q0 + rows - 1) / rows;
     const int64_t tasks = blocks > 0 ? blocks * (shape->heads / share) : 0;
     // Last blocks first: under a causal mask they are the longest.
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (canto_attention_is_large(shape, tile))
     for (int64_t i = 0; i < tasks; i++) {
         const canto_attention_task task = canto_attention_task_make(
             shape, tile, (int)(i / blocks) * share, tile->q0 + (blocks - 1 - i % blocks) * rows);

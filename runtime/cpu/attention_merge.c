@@ -28,7 +28,7 @@ void canto_attention_merge_row(int value_dim, const float *o_other, float lse_ot
 void canto_cpu_attention_merge(int64_t entries, int value_dim, const float *o_other,
                                const float *lse_other, float *o, float *lse)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++)
         canto_attention_merge_row(value_dim, o_other + i * value_dim, lse_other[i],
                                   o + i * value_dim, &lse[i]);
@@ -37,7 +37,7 @@ void canto_cpu_attention_merge(int64_t entries, int value_dim, const float *o_ot
 void canto_cpu_attention_delta(int64_t entries, int value_dim, const float *dout, const float *o,
                                float *delta)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {
         double sum = 0;
         for (int c = 0; c < value_dim; c++)

@@ -207,7 +207,7 @@ void canto_cpu_linear_backward(const canto_linear_shape *shape, int64_t tokens, 
 {
     const arrays a = {q, kv, dy, dq, dkv};
     if (tokens == 0) return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         const work_of_head w = work_make(&it, tokens, work);

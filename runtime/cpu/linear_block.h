@@ -8,7 +8,7 @@
 #ifndef CANTO_RUNTIME_CPU_LINEAR_BLOCK_H
 #define CANTO_RUNTIME_CPU_LINEAR_BLOCK_H
 
-#include "runtime/backend.h"
+#include "runtime/cpu/cpu.h"
 #include "runtime/cpu/tile.h"
 
 enum { CANTO_CHUNK = 64, CANTO_LINEAR_COLUMNS_MAX = CANTO_HEAD_DIM_MAX + CANTO_TILE_PAD };
@@ -26,6 +26,12 @@ typedef struct canto_linear_head {
 canto_linear_head canto_linear_head_make(const canto_linear_shape *shape, int head, int64_t tokens);
 // exp(tokens log_decay)
 double canto_linear_decay(const canto_linear_head *it, int64_t tokens);
+
+// Whether a run is worth waking threads for.
+static inline bool canto_linear_is_long(const canto_linear_shape *shape, int64_t tokens)
+{
+    return tokens * canto_linear_state_count(shape) > CANTO_CPU_PARALLEL_MIN;
+}
 
 // Tokens of the chunk that begins at t, and the number of chunks of a run.
 static inline int canto_chunk_length(int64_t tokens, int64_t t)

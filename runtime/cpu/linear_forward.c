@@ -85,7 +85,7 @@ static void forward_head(const canto_linear_head *it, int64_t tokens, const floa
 void canto_cpu_linear_forward(const canto_linear_shape *shape, int64_t tokens, const float *q,
                               const float *kv, const float *state_in, float *y, float *state_out)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         forward_head(&it, tokens, q, kv, state_in, y, state_out);
@@ -112,7 +112,7 @@ static void read_head(const canto_linear_head *it, int64_t tokens, const float *
 void canto_cpu_linear_read(const canto_linear_shape *shape, int64_t tokens, const float *q,
                            const float *state_in, float *y)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         read_head(&it, tokens, q, state_in, y);

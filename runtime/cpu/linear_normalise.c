@@ -4,7 +4,7 @@
 
 void canto_cpu_linear_normalise(int64_t entries, int value_dim, float eps, const float *y, float *o)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {
         const float *row = y + i * (value_dim + 1);
         const float inverse = 1 / (row[value_dim] + eps);
@@ -15,7 +15,7 @@ void canto_cpu_linear_normalise(int64_t entries, int value_dim, float eps, const
 void canto_cpu_linear_normalise_backward(int64_t entries, int value_dim, float eps, const float *y,
                                          const float *dout, float *dy)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {
         const float *row = y + i * (value_dim + 1);
         const float *drow = dout + i * value_dim;

@@ -33,7 +33,7 @@ static void summarise(const canto_linear_head *it, int64_t tokens, const float *
 void canto_cpu_linear_summary(const canto_linear_shape *shape, int64_t tokens, const float *kv,
                               float *state_out)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         summarise(&it, tokens, kv, state_out);
@@ -68,7 +68,7 @@ static void summarise_backward(const canto_linear_head *it, int64_t tokens, cons
 void canto_cpu_linear_backward_summary(const canto_linear_shape *shape, int64_t tokens,
                                        const float *q, const float *dy, float *dstate_in)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         summarise_backward(&it, tokens, q, dy, dstate_in);
