@@ -108,14 +108,16 @@ static void find_own(canto_compiled *it, const canto_schedule *schedule)
     }
 }
 
+// In the order of the moves that bring the parts, which is nearly that of the steps.
 static void find_visits(canto_compiled *it, const canto_schedule *schedule)
 {
     it->visits_n = 0;
     for (int i = 0; i < schedule->parts_n; i++) it->visit_of_part[i] = -1;
-    for (int64_t i = 0; i < schedule->visits_n; i++) {
-        const canto_visit *visit = &schedule->visits[i];
+    for (int64_t i = 0; i < it->moves.n; i++) {
+        const canto_move *move = &it->moves.list[i];
+        if (move->kind != CANTO_MOVE_PART || move->to != it->rank) continue;
+        const canto_visit *visit = &schedule->visits[move->visit];
         const canto_part *part = &schedule->parts[visit->part];
-        if (visit->to != it->rank) continue;
         add_stop(it->visits, &it->visits_n,
                  (canto_stop){.part = visit->part,
                               .begin = part->begin,
