@@ -53,8 +53,9 @@ static canto_status resolve_heads(const canto_model_config *config, canto_mixer_
     if (mixer->key_dim == 0) mixer->key_dim = config->d_model / mixer->heads;
     if (mixer->value_dim == 0) mixer->value_dim = config->d_model / mixer->heads;
     if (mixer->key_dim > CANTO_HEAD_DIM_MAX || mixer->value_dim > CANTO_HEAD_DIM_MAX)
-        REFUSE("model.mixers %c: key_dim %d or value_dim %d is above %d", letter, mixer->key_dim,
-               mixer->value_dim, CANTO_HEAD_DIM_MAX);
+        REFUSE("model.mixers %c: key_dim %d or value_dim %d is above %d; raise model.heads or "
+               "lower model.d_model, or set them here",
+               letter, mixer->key_dim, mixer->value_dim, CANTO_HEAD_DIM_MAX);
     return CANTO_OK;
 }
 

@@ -187,6 +187,8 @@ static void test_refusals(void **state)
     c = start(), c.mixers[0].heads = 5, refuse(c, "5 heads do not divide model.d_model = 48");
     c = start(), c.mixers[0].kv_heads = 3, refuse(c, "kv_heads 3 does not divide heads 4");
     c = start(), c.mixers[0].key_dim = 300, refuse(c, "above 256");
+    c = start(), c.d_model = 1028,
+    refuse(c, "key_dim 257 or value_dim 257 is above 256; raise model.heads");
     c = start(), c.mixers[0].key_dim = 7, refuse(c, "even key_dim, not 7");
     c = start(), c.mixers[0].key_dim = -2, refuse(c, "must not be negative");
 }
