@@ -32,12 +32,12 @@ canto_status canto_heads_create(const canto_builder *builder, const canto_mixer_
                            .value_dim = mixer->value_dim};
     const int64_t k = canto_heads_k_width(heads);
     const int64_t v = canto_heads_kv_width(heads) - k;
-    CANTO_TRY(
-        canto_matrix_create(builder, "mixer.wq", d, canto_heads_q_width(heads), 1, &heads->wq));
-    CANTO_TRY(canto_matrix_create(builder, "mixer.wk", d, k, 1, &heads->wk));
-    CANTO_TRY(canto_matrix_create(builder, "mixer.wv", d, v, 1, &heads->wv));
+    CANTO_TRY(canto_matrix_create(builder, "mixer.wq", d, canto_heads_q_width(heads), 1, true,
+                                  &heads->wq));
+    CANTO_TRY(canto_matrix_create(builder, "mixer.wk", d, k, 1, true, &heads->wk));
+    CANTO_TRY(canto_matrix_create(builder, "mixer.wv", d, v, 1, true, &heads->wv));
     CANTO_TRY(canto_matrix_create(builder, "mixer.wo", canto_heads_o_width(heads), d,
-                                  canto_matrix_branch_factor(config), &heads->wo));
+                                  canto_matrix_branch_factor(config), true, &heads->wo));
     if (mixer->rope) CANTO_TRY(canto_builder_rope(builder, mixer->key_dim, &heads->rope));
     return CANTO_OK;
 }

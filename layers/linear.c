@@ -60,7 +60,7 @@ static canto_status create_output(const canto_builder *builder, linear_layer *la
     layer->gated = layer->o;
     if (!layer->kind->gate) return CANTO_OK;
     CANTO_TRY(canto_matrix_create(builder, "mixer.gate", builder->config->d_model,
-                                  canto_heads_o_width(&layer->heads), 1, &layer->w_gate));
+                                  canto_heads_o_width(&layer->heads), 1, false, &layer->w_gate));
     CANTO_TRY(canto_builder_keep(builder, "gate", o_count, &layer->gate));
     return canto_builder_scratch(builder, "gated o", o_count, &layer->gated);
 }

@@ -9,11 +9,11 @@ double canto_matrix_branch_factor(const canto_model_config *config)
 }
 
 canto_status canto_matrix_create(const canto_builder *builder, const char *name, int64_t in,
-                                 int64_t out, double std_factor, canto_matrix *matrix)
+                                 int64_t out, double std_factor, bool decays, canto_matrix *matrix)
 {
     const canto_param how = {.dims_n = 2,
                              .dims = {in, out},
-                             .decays = true,
+                             .decays = decays,
                              .init = CANTO_INIT_NORMAL,
                              .std = (float)(builder->config->init_std * std_factor)};
     *matrix = (canto_matrix){.in = in, .out = out};

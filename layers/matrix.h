@@ -9,9 +9,9 @@ typedef struct canto_matrix {
     int64_t in, out;
 } canto_matrix;
 
-// Initialised with the model's standard deviation times std_factor.
+// Initialised with the model's standard deviation times std_factor; `decays`: weight decay applies.
 canto_status canto_matrix_create(const canto_builder *builder, const char *name, int64_t in,
-                                 int64_t out, double std_factor, canto_matrix *matrix);
+                                 int64_t out, double std_factor, bool decays, canto_matrix *matrix);
 // The factor for matrices that end a residual branch: 1 / sqrt(2 layers).
 double canto_matrix_branch_factor(const canto_model_config *config);
 

@@ -17,10 +17,10 @@ static canto_status create_matrices(const canto_builder *builder, mlp_layer *lay
     const canto_model_config *config = builder->config;
     const int64_t d = config->d_model;
     const int64_t m = config->d_mlp;
-    CANTO_TRY(canto_matrix_create(builder, "mlp.w_gate", d, m, 1, &layer->w_gate));
-    CANTO_TRY(canto_matrix_create(builder, "mlp.w_up", d, m, 1, &layer->w_up));
+    CANTO_TRY(canto_matrix_create(builder, "mlp.w_gate", d, m, 1, true, &layer->w_gate));
+    CANTO_TRY(canto_matrix_create(builder, "mlp.w_up", d, m, 1, true, &layer->w_up));
     return canto_matrix_create(builder, "mlp.w_down", m, d, canto_matrix_branch_factor(config),
-                               &layer->w_down);
+                               true, &layer->w_down);
 }
 
 static canto_status mlp_create(const canto_builder *builder, canto_layer **out)

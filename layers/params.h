@@ -13,7 +13,7 @@ typedef struct canto_param {
     int64_t dims[CANTO_DIMS_MAX];
     int64_t begin, count; // place in the flat arrays
     int bucket;
-    bool decays; // weight decay applies (not to norms, gates' biases and decays)
+    bool decays; // weight decay applies: not to norms, decays and gates of mixers
     canto_init init;
     float std; // of CANTO_INIT_NORMAL
 } canto_param;
