@@ -5,14 +5,11 @@
 // move: nothing is packed and nothing allocated. Nothing depends on the order of arrival, so two
 // runs give the same bits. The messages have no progress of their own, so big tiles are cut and all
 // open messages polled between the pieces, by time. Ring attention: Liu et al., arXiv 2310.01889.
-#define _POSIX_C_SOURCE 200809L
-
 #include "parallel/attend.h"
 
 #include "parallel/compiled.h"
 #include "parallel/pass.h"
-
-#include <time.h>
+#include "runtime/clock.h"
 
 // A poll moves a bounded number of fragments, so it must come often to hide a message under the
 // work; but small tiles poll no more often than this.
@@ -54,13 +51,6 @@ static void choose_pieces(canto_execution *run, const canto_attention_shape *sha
     const int64_t pairs = PIECE_WORK / pair;
     run->piece_k = clamp(pairs / PIECE_QUERIES_MIN, PIECE_KEYS_MIN, PIECE_KEYS_MAX);
     run->piece_q = clamp(pairs / run->piece_k, PIECE_QUERIES_MIN, PIECE_QUERIES_MAX);
-}
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 // --- messages ---
@@ -139,10 +129,10 @@ static canto_status finish_messages(canto_execution *run, int step)
 static canto_status poll_when_due(canto_execution *run)
 {
     if (run->open == 0) return CANTO_OK;
-    const double now = seconds();
+    const double now = canto_clock_s();
     if (now - run->polled_s < poll_interval_s) return CANTO_OK;
     CANTO_TRY(canto_comm_poll(run->comm, NULL, NULL));
-    run->polled_s = seconds();
+    run->polled_s = canto_clock_s();
     return CANTO_OK;
 }
 

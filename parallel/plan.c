@@ -2,21 +2,13 @@
 // mask, the scan. Sends nothing itself; what the runs it starts send is priced in the tables of
 // strategies and transports. New documents remake masks, schedules and pieces in the memory taken
 // at creation.
-#define _GNU_SOURCE
 #include "parallel/plan.h"
 
 #include "parallel/digest.h"
+#include "runtime/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 // --- creation ---
 
@@ -264,10 +256,10 @@ static canto_status remake(canto_plan *plan, const canto_documents *documents)
 
 canto_status canto_plan_update(canto_plan *plan, const canto_documents *documents)
 {
-    double start_s = now_s();
+    double start_s = canto_clock_s();
     CANTO_TRY(check_documents(plan, documents));
     if (!same_documents(&plan->documents, documents)) CANTO_TRY(remake(plan, documents));
-    plan->make_s = now_s() - start_s;
+    plan->make_s = canto_clock_s() - start_s;
     return CANTO_OK;
 }
 
@@ -307,10 +299,4 @@ canto_status canto_plan_attend_backward(canto_plan *plan, int mask,
     return canto_attend_backward(plan->masks[mask].compiled, plan->desc.mesh->schedule,
                                  plan->desc.kernels, shape, q, kv, o, lse, dout, delta, dq, dkv,
                                  work);
-}
-
-canto_status canto_plan_poll(canto_plan *plan)
-{
-    if (plan->scan) CANTO_TRY(canto_scan_poll(plan->scan));
-    return canto_comm_poll(plan->desc.mesh->schedule, NULL, NULL);
 }

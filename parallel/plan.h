@@ -85,7 +85,4 @@ canto_status canto_plan_attend_backward(canto_plan *plan, int mask,
                                         void *work);
 // plan->scan: canto_scan_start / _poll / _finish; states are indexed by segment.
 
-// Progress for whatever is under way on the schedule lane.
-canto_status canto_plan_poll(canto_plan *plan);
-
 #endif

@@ -16,9 +16,9 @@
 struct canto_scan {
     canto_scan_desc desc;
     int segments;
-    scan_program programs[2];    // forward, backward
-    float *buffers;              // [largest number of buffers, state_count_max]
-    const scan_program *running; // NULL: no run is under way
+    canto_scan_program programs[2];    // forward, backward
+    float *buffers;                    // [largest number of buffers, state_count_max]
+    const canto_scan_program *running; // NULL: no run is under way
     canto_scan_run run;
     int next; // first action that is not done
 };
@@ -44,7 +44,7 @@ canto_status canto_scan_create(canto_arena *arena, const canto_scan_desc *desc, 
 canto_status canto_scan_documents(canto_scan *scan, const canto_documents *documents)
 {
     const canto_shards *shards = scan->desc.shards;
-    scan_program *forward = &scan->programs[0], *backward = &scan->programs[1];
+    canto_scan_program *forward = &scan->programs[0], *backward = &scan->programs[1];
     int n = scan->segments, d = 0;
     CANTO_CHECK(documents->starts[documents->n] == shards->length,
                 "scan: documents of %lld tokens, a stream of %lld",
@@ -58,7 +58,7 @@ canto_status canto_scan_documents(canto_scan *scan, const canto_documents *docum
         forward->zeros[s + 1] = starts, backward->zeros[n - s] = starts;
     }
     for (int i = 0; i < 2; i++) {
-        scan_program *program = &scan->programs[i];
+        canto_scan_program *program = &scan->programs[i];
         program->cut[0] = true, program->cut[n] = false; // both ends of the stream
         for (int s = 0; s < n; s++) {
             bool zero = program->zeros[s + 1] || program->cut[s];
@@ -70,7 +70,7 @@ canto_status canto_scan_documents(canto_scan *scan, const canto_documents *docum
 
 uint64_t canto_scan_digest(const canto_scan *scan)
 {
-    const scan_program *forward = &scan->programs[0];
+    const canto_scan_program *forward = &scan->programs[0];
     canto_digest digest;
     canto_digest_init(&digest);
     for (const char *c = scan->desc.transport->name; *c; c++)
@@ -90,16 +90,16 @@ static int64_t state_count(const canto_scan *scan)
     return scan->run.heads * scan->run.head_count;
 }
 
-static const float *read_at(const canto_scan *scan, scan_place place)
+static const float *read_at(const canto_scan *scan, canto_scan_place place)
 {
     int64_t offset = place.index * state_count(scan);
-    if (place.kind == PLACE_SUMMARY) return scan->run.summaries + offset;
-    return (place.kind == PLACE_STATE ? scan->run.states : scan->buffers) + offset;
+    if (place.kind == CANTO_SCAN_SUMMARY) return scan->run.summaries + offset;
+    return (place.kind == CANTO_SCAN_STATE ? scan->run.states : scan->buffers) + offset;
 }
 
-static float *write_at(const canto_scan *scan, scan_place place)
+static float *write_at(const canto_scan *scan, canto_scan_place place)
 {
-    return (place.kind == PLACE_STATE ? scan->run.states : scan->buffers) +
+    return (place.kind == CANTO_SCAN_STATE ? scan->run.states : scan->buffers) +
            place.index * state_count(scan);
 }
 
@@ -109,19 +109,19 @@ static canto_tensor tensor_of(const canto_scan *scan, const float *data)
 }
 
 // Nobody reads a value that ends where a document starts.
-static bool is_unread(const canto_scan *scan, const scan_action *action)
+static bool is_unread(const canto_scan *scan, const canto_scan_action *action)
 {
     return scan->running->cut[action->b] &&
-           (action->kind == ACTION_JOIN || scan->desc.transport->prunes);
+           (action->kind == CANTO_SCAN_JOIN || scan->desc.transport->prunes);
 }
 
-static bool forgets(const canto_scan *scan, const scan_action *action)
+static bool forgets(const canto_scan *scan, const canto_scan_action *action)
 {
     return scan->running->zeros[action->b] > scan->running->zeros[action->m];
 }
 
 // out = A left + right; A = exp(log_decay * tokens) of the right operand's segments.
-static void join(const canto_scan *scan, const scan_action *action)
+static void join(const canto_scan *scan, const canto_scan_action *action)
 {
     const float *left = read_at(scan, action->left), *right = read_at(scan, action->right);
     float *out = write_at(scan, action->out);
@@ -149,31 +149,31 @@ static canto_status arrived(canto_scan *scan, int from, bool block, bool *ready)
     return canto_comm_poll(scan->desc.comm, request, ready);
 }
 
-static canto_status operands_arrived(canto_scan *scan, const scan_action *action, bool block,
+static canto_status operands_arrived(canto_scan *scan, const canto_scan_action *action, bool block,
                                      bool *ready)
 {
     *ready = true;
-    bool left = action->kind == ACTION_SEND || !forgets(scan, action);
+    bool left = action->kind == CANTO_SCAN_SEND || !forgets(scan, action);
     if (left) CANTO_TRY(arrived(scan, action->left_from, block, ready));
     if (*ready) CANTO_TRY(arrived(scan, action->right_from, block, ready));
     return CANTO_OK;
 }
 
-static canto_status perform(canto_scan *scan, const scan_action *action)
+static canto_status perform(canto_scan *scan, const canto_scan_action *action)
 {
     canto_comm *comm = scan->desc.comm;
     switch (action->kind) {
-    case ACTION_COPY:
+    case CANTO_SCAN_COPY:
         memcpy(write_at(scan, action->out), read_at(scan, action->left),
                sizeof(float) * (size_t)state_count(scan));
         break;
-    case ACTION_SEND:
+    case CANTO_SCAN_SEND:
         return canto_comm_send(comm, action->peer, tensor_of(scan, read_at(scan, action->left)),
                                &scan->running->requests[action - scan->running->actions]);
-    case ACTION_JOIN:
+    case CANTO_SCAN_JOIN:
         join(scan, action);
         break;
-    case ACTION_RECEIVE:
+    case CANTO_SCAN_RECEIVE:
         break; // posted at the start
     }
     return CANTO_OK;
@@ -181,9 +181,9 @@ static canto_status perform(canto_scan *scan, const scan_action *action)
 
 static canto_status advance(canto_scan *scan, bool block)
 {
-    const scan_program *program = scan->running;
+    const canto_scan_program *program = scan->running;
     for (; scan->next < program->actions_n; scan->next++) {
-        const scan_action *action = &program->actions[scan->next];
+        const canto_scan_action *action = &program->actions[scan->next];
         if (is_unread(scan, action)) continue;
         bool ready;
         CANTO_TRY(operands_arrived(scan, action, block, &ready));
@@ -201,11 +201,11 @@ canto_status canto_scan_start(canto_scan *scan, const canto_scan_run *run)
                 (long long)(run->heads * run->head_count), (long long)scan->desc.state_count_max);
     scan->run = *run;
     scan->next = 0;
-    const scan_program *program = scan->running = &scan->programs[run->backward];
+    const canto_scan_program *program = scan->running = &scan->programs[run->backward];
     for (int i = 0; i < program->actions_n; i++) {
-        const scan_action *action = &program->actions[i];
+        const canto_scan_action *action = &program->actions[i];
         program->requests[i] = CANTO_REQUEST_NONE;
-        if (action->kind != ACTION_RECEIVE || is_unread(scan, action)) continue;
+        if (action->kind != CANTO_SCAN_RECEIVE || is_unread(scan, action)) continue;
         CANTO_TRY(canto_comm_recv(scan->desc.comm, action->peer,
                                   tensor_of(scan, write_at(scan, action->out)),
                                   &program->requests[i]));
@@ -222,7 +222,7 @@ canto_status canto_scan_poll(canto_scan *scan)
 
 canto_status canto_scan_finish(canto_scan *scan)
 {
-    const scan_program *program = scan->running;
+    const canto_scan_program *program = scan->running;
     CANTO_CHECK(program, "scan: no run to finish");
     CANTO_TRY(advance(scan, true));
     for (int i = 0; i < program->actions_n; i++) {
@@ -230,7 +230,7 @@ canto_status canto_scan_finish(canto_scan *scan)
     }
     for (int s = 0; s < scan->segments; s++) {
         if (program->mine[s] < 0 || !program->cut[s]) continue;
-        memset(write_at(scan, (scan_place){PLACE_STATE, program->mine[s]}), 0,
+        memset(write_at(scan, (canto_scan_place){CANTO_SCAN_STATE, program->mine[s]}), 0,
                sizeof(float) * (size_t)state_count(scan));
     }
     scan->running = NULL;

@@ -8,13 +8,13 @@
 // A value this rank comes to hold.
 typedef struct scan_value {
     int a, b;
-    scan_place place;
+    canto_scan_place place;
     int from; // the receive that brings it, -1: own
 } scan_value;
 
 typedef struct compiler {
     const canto_fold *fold;
-    scan_program *program;
+    canto_scan_program *program;
     int values_n;
     scan_value *values; // scratch
 } compiler;
@@ -27,14 +27,14 @@ static const scan_value *find_value(const compiler *made, int a, int b)
     return NULL;
 }
 
-static void add_value(compiler *made, int a, int b, scan_place where, int from)
+static void add_value(compiler *made, int a, int b, canto_scan_place where, int from)
 {
     made->values[made->values_n++] = (scan_value){a, b, where, from};
 }
 
-static scan_action *add_action(compiler *made, scan_action action)
+static canto_scan_action *add_action(compiler *made, canto_scan_action action)
 {
-    scan_action *added = &made->program->actions[made->program->actions_n++];
+    canto_scan_action *added = &made->program->actions[made->program->actions_n++];
     *added = action;
     return added;
 }
@@ -45,17 +45,17 @@ static bool is_goal(const compiler *made, const canto_fold_op *op)
     return op->a == 0 && op->b < made->program->segments && made->program->mine[op->b] >= 0;
 }
 
-static scan_place place_for(compiler *made, const canto_fold_op *op)
+static canto_scan_place place_for(compiler *made, const canto_fold_op *op)
 {
-    if (is_goal(made, op)) return (scan_place){PLACE_STATE, made->program->mine[op->b]};
-    return (scan_place){PLACE_BUFFER, made->program->buffers_n++};
+    if (is_goal(made, op)) return (canto_scan_place){CANTO_SCAN_STATE, made->program->mine[op->b]};
+    return (canto_scan_place){CANTO_SCAN_BUFFER, made->program->buffers_n++};
 }
 
 // A value may be overwritten where it lies if it was made here, is never sent, and is not read
 // after operation `index`.
 static bool is_spent(const compiler *made, int index, const scan_value *value)
 {
-    if (value->place.kind != PLACE_BUFFER || value->from >= 0) return false;
+    if (value->place.kind != CANTO_SCAN_BUFFER || value->from >= 0) return false;
     for (int i = 0; i < made->fold->ops_n; i++) {
         const canto_fold_op *op = &made->fold->ops[i];
         if (op->from != op->to) {
@@ -72,16 +72,16 @@ static bool is_spent(const compiler *made, int index, const scan_value *value)
 
 static canto_status compile_receive(compiler *made, const canto_fold_op *op)
 {
-    scan_place out = place_for(made, op);
+    canto_scan_place out = place_for(made, op);
     add_value(made, op->a, op->b, out, made->program->actions_n);
-    add_action(made, (scan_action){.kind = ACTION_RECEIVE,
-                                   .peer = op->from,
-                                   .a = op->a,
-                                   .m = op->a,
-                                   .b = op->b,
-                                   .out = out,
-                                   .left_from = -1,
-                                   .right_from = -1});
+    add_action(made, (canto_scan_action){.kind = CANTO_SCAN_RECEIVE,
+                                         .peer = op->from,
+                                         .a = op->a,
+                                         .m = op->a,
+                                         .b = op->b,
+                                         .out = out,
+                                         .left_from = -1,
+                                         .right_from = -1});
     return CANTO_OK;
 }
 
@@ -89,14 +89,14 @@ static canto_status compile_send(compiler *made, const canto_fold_op *op)
 {
     const scan_value *held = find_value(made, op->a, op->b);
     if (!held) CANTO_FAIL(CANTO_ERROR_MISMATCH, "scan: [%d, %d) is not here", op->a, op->b);
-    add_action(made, (scan_action){.kind = ACTION_SEND,
-                                   .peer = op->to,
-                                   .a = op->a,
-                                   .m = op->a,
-                                   .b = op->b,
-                                   .left = held->place,
-                                   .left_from = held->from,
-                                   .right_from = -1});
+    add_action(made, (canto_scan_action){.kind = CANTO_SCAN_SEND,
+                                         .peer = op->to,
+                                         .a = op->a,
+                                         .m = op->a,
+                                         .b = op->b,
+                                         .left = held->place,
+                                         .left_from = held->from,
+                                         .right_from = -1});
     return CANTO_OK;
 }
 
@@ -110,14 +110,14 @@ static canto_status compile_join(compiler *made, int index)
                    op->m, op->b);
     }
     bool reuse = !is_goal(made, op) && is_spent(made, index, left);
-    scan_action *action = add_action(made, (scan_action){.kind = ACTION_JOIN,
-                                                         .a = op->a,
-                                                         .m = op->m,
-                                                         .b = op->b,
-                                                         .left = left->place,
-                                                         .right = right->place,
-                                                         .left_from = left->from,
-                                                         .right_from = right->from});
+    canto_scan_action *action = add_action(made, (canto_scan_action){.kind = CANTO_SCAN_JOIN,
+                                                                     .a = op->a,
+                                                                     .m = op->m,
+                                                                     .b = op->b,
+                                                                     .left = left->place,
+                                                                     .right = right->place,
+                                                                     .left_from = left->from,
+                                                                     .right_from = right->from});
     action->out = reuse ? left->place : place_for(made, op);
     add_value(made, op->a, op->b, action->out, -1);
     return CANTO_OK;
@@ -126,18 +126,18 @@ static canto_status compile_join(compiler *made, int index)
 // My own summaries are there from the start; [0, 1) may be a goal as well.
 static void compile_own(compiler *made)
 {
-    const scan_program *program = made->program;
+    const canto_scan_program *program = made->program;
     for (int s = 0; s < program->segments; s++) {
-        scan_place summary = {PLACE_SUMMARY, program->mine[s]};
+        canto_scan_place summary = {CANTO_SCAN_SUMMARY, program->mine[s]};
         if (program->mine[s] >= 0) add_value(made, s, s + 1, summary, -1);
     }
     if (program->segments < 2 || program->mine[0] < 0 || program->mine[1] < 0) return;
-    add_action(made, (scan_action){.kind = ACTION_COPY,
-                                   .b = 1,
-                                   .left = {PLACE_SUMMARY, program->mine[0]},
-                                   .out = {PLACE_STATE, program->mine[1]},
-                                   .left_from = -1,
-                                   .right_from = -1});
+    add_action(made, (canto_scan_action){.kind = CANTO_SCAN_COPY,
+                                         .b = 1,
+                                         .left = {CANTO_SCAN_SUMMARY, program->mine[0]},
+                                         .out = {CANTO_SCAN_STATE, program->mine[1]},
+                                         .left_from = -1,
+                                         .right_from = -1});
 }
 
 static canto_status compile(compiler *made)
@@ -155,7 +155,7 @@ static canto_status compile(compiler *made)
     return CANTO_OK;
 }
 
-static canto_status take_tables(canto_arena *arena, int ops, scan_program *out)
+static canto_status take_tables(canto_arena *arena, int ops, canto_scan_program *out)
 {
     int n = out->segments;
     CANTO_TRY(canto_arena_array(arena, "scan", n, sizeof *out->owner, (void **)&out->owner));
@@ -167,7 +167,7 @@ static canto_status take_tables(canto_arena *arena, int ops, scan_program *out)
     return canto_arena_array(arena, "scan", ops, sizeof *out->requests, (void **)&out->requests);
 }
 
-static void number_segments(const canto_scan_desc *desc, scan_program *out)
+static void number_segments(const canto_scan_desc *desc, canto_scan_program *out)
 {
     const canto_shards *shards = desc->shards;
     int n = out->segments, count = 0;
@@ -183,13 +183,13 @@ static void number_segments(const canto_scan_desc *desc, scan_program *out)
 }
 
 canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc,
-                                       bool mirrored, scan_program *out, int *buffers)
+                                       bool mirrored, canto_scan_program *out, int *buffers)
 {
     const canto_shards *shards = desc->shards;
     int rank = desc->comm->rank, ops;
-    *out = (scan_program){.mirrored = mirrored,
-                          .segments = shards->spans_n,
-                          .mine_n = shards->first[rank + 1] - shards->first[rank]};
+    *out = (canto_scan_program){.mirrored = mirrored,
+                                .segments = shards->spans_n,
+                                .mine_n = shards->first[rank + 1] - shards->first[rank]};
     desc->transport->bound(out->segments, out->mine_n, shards->size, &ops, buffers);
     CANTO_TRY(canto_comm_reserve(desc->comm, ops));
     ops++; // the copy of an own summary

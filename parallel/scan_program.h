@@ -6,26 +6,35 @@
 
 #include "parallel/scan.h"
 
-typedef enum place_kind { PLACE_SUMMARY, PLACE_STATE, PLACE_BUFFER } place_kind;
+typedef enum canto_scan_place_kind {
+    CANTO_SCAN_SUMMARY,
+    CANTO_SCAN_STATE,
+    CANTO_SCAN_BUFFER
+} canto_scan_place_kind;
 
 // Where a value lies: a segment of the caller's arrays, or a buffer of the scan.
-typedef struct scan_place {
-    place_kind kind;
+typedef struct canto_scan_place {
+    canto_scan_place_kind kind;
     int index;
-} scan_place;
+} canto_scan_place;
 
-typedef enum action_kind { ACTION_COPY, ACTION_RECEIVE, ACTION_SEND, ACTION_JOIN } action_kind;
+typedef enum canto_scan_action_kind {
+    CANTO_SCAN_COPY,
+    CANTO_SCAN_RECEIVE,
+    CANTO_SCAN_SEND,
+    CANTO_SCAN_JOIN
+} canto_scan_action_kind;
 
-typedef struct scan_action {
-    action_kind kind;
+typedef struct canto_scan_action {
+    canto_scan_action_kind kind;
     int peer;
     int a, m, b;
-    scan_place left, right, out; // send: left; receive: out
-    int left_from, right_from;   // the receive that brings an operand, -1: none
-} scan_action;
+    canto_scan_place left, right, out; // send: left; receive: out
+    int left_from, right_from;         // the receive that brings an operand, -1: none
+} canto_scan_action;
 
 // One direction. Segments are numbered along the fold: mirrored in the backward pass.
-typedef struct scan_program {
+typedef struct canto_scan_program {
     bool mirrored;
     int segments, mine_n;
     int *owner;      // [segments]
@@ -35,13 +44,13 @@ typedef struct scan_program {
     bool *cut;       // [segments + 1]: nothing crosses the boundary before the segment
     int buffers_n;   // that the actions use
     int actions_n;
-    scan_action *actions;
+    canto_scan_action *actions;
     canto_request *requests; // [actions_n]
-} scan_program;
+} canto_scan_program;
 
 // The shards are real even when the arena is measuring. *buffers: an upper bound of
 // out->buffers_n that is known while measuring.
 canto_status canto_scan_program_create(canto_arena *arena, const canto_scan_desc *desc,
-                                       bool mirrored, scan_program *out, int *buffers);
+                                       bool mirrored, canto_scan_program *out, int *buffers);
 
 #endif

@@ -193,11 +193,6 @@ int64_t canto_shards_tokens(const canto_shards *shards, int rank)
     return last->local + last->end - last->begin;
 }
 
-int64_t canto_shards_max_tokens(const canto_shards *shards)
-{
-    return shards->tokens_max;
-}
-
 int canto_shards_find(const canto_shards *shards, int64_t position)
 {
     int low = 0;

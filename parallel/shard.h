@@ -49,7 +49,6 @@ canto_share canto_shards_share(canto_layout layout, int size, int sequences_n,
                                const int64_t *bounds, const int *weights, int rank);
 
 int64_t canto_shards_tokens(const canto_shards *shards, int rank);
-int64_t canto_shards_max_tokens(const canto_shards *shards);
 // The span that holds `position` (index into spans); 0 <= position < length.
 int canto_shards_find(const canto_shards *shards, int64_t position);
 uint64_t canto_shards_digest(const canto_shards *shards);

@@ -4,10 +4,18 @@
 #include "runtime/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 static size_t align_up(size_t bytes)
 {
     return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
+}
+
+// Memory of this host; without limit if the system does not tell.
+static size_t host_bytes(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && page_bytes > 0 ? (size_t)pages * (size_t)page_bytes : SIZE_MAX;
 }
 
 static void *map(size_t bytes, int protection)
@@ -35,6 +43,13 @@ canto_status canto_arena_create(canto_arena *arena, size_t capacity)
 {
     *arena = (canto_arena){.capacity = align_up(capacity)};
     if (arena->capacity == 0) return CANTO_OK;
+    // The mapping itself would succeed, and the system end the process once it is touched.
+    if (arena->capacity > host_bytes()) {
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "arena: %zu bytes are more than the %zu of this host; use a smaller model, "
+                   "shorter sequences or more ranks",
+                   arena->capacity, host_bytes());
+    }
     arena->base = map(arena->capacity, PROT_READ | PROT_WRITE);
     if (!arena->base) {
         CANTO_FAIL(CANTO_ERROR_MEMORY,
@@ -53,7 +68,14 @@ void canto_arena_destroy(canto_arena *arena)
 canto_status canto_arena_take(canto_arena *arena, const char *what, size_t bytes, void **out)
 {
     size_t need = align_up(bytes);
-    if (need < bytes || need > arena->capacity - arena->used) {
+    bool fits = need >= bytes && need <= arena->capacity - arena->used;
+    if (!fits && arena->measuring) {
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "measuring arena: %s takes %zu bytes, more than there are addresses; use a "
+                   "smaller model, shorter sequences or more ranks",
+                   what, bytes);
+    }
+    if (!fits) {
         CANTO_FAIL(CANTO_ERROR_CAPACITY, "arena: no room for %s (%zu bytes, %zu of %zu used)", what,
                    bytes, arena->used, arena->capacity);
     }
@@ -70,14 +92,6 @@ canto_status canto_arena_array(canto_arena *arena, const char *what, int64_t cou
     CANTO_CHECK(count >= 0 && !__builtin_mul_overflow((size_t)count, element_bytes, &bytes),
                 "arena: impossible size of %s", what);
     return canto_arena_take(arena, what, bytes, out);
-}
-
-canto_status canto_arena_tensor(canto_arena *arena, const char *what, canto_dtype dtype, int dims_n,
-                                const int64_t *dims, canto_tensor *out)
-{
-    *out = canto_tensor_view(dtype, NULL, dims_n, dims);
-    return canto_arena_array(arena, what, canto_tensor_count(out), canto_dtype_bytes(dtype),
-                             &out->data);
 }
 
 size_t canto_arena_mark(const canto_arena *arena)

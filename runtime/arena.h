@@ -23,19 +23,19 @@ typedef struct canto_arena {
 } canto_arena;
 
 canto_status canto_arena_create_measuring(canto_arena *arena);
-// Memory of a real arena is zero-filled. capacity 0 is legal.
+// Memory of a real arena is zero-filled. capacity 0 is legal. CANTO_ERROR_MEMORY if it is more than
+// the host has.
 canto_status canto_arena_create(canto_arena *arena, size_t capacity);
 void canto_arena_destroy(canto_arena *arena); // also of a zeroed arena
 
 // `bytes` may be 0 (the address is then valid but must not be used).
-// CANTO_ERROR_CAPACITY when the arena is full: the message names `what`.
+// CANTO_ERROR_CAPACITY when the arena is full, CANTO_ERROR_MEMORY when a measuring one is: the
+// message names `what`.
 canto_status canto_arena_take(canto_arena *arena, const char *what, size_t bytes, void **out);
 // The same for `count` floats, int64_t and so on: canto_arena_array(a, "q", n, sizeof *q, (void
 // **)&q).
 canto_status canto_arena_array(canto_arena *arena, const char *what, int64_t count,
                                size_t element_bytes, void **out);
-canto_status canto_arena_tensor(canto_arena *arena, const char *what, canto_dtype dtype, int dims_n,
-                                const int64_t *dims, canto_tensor *out);
 
 // Everything taken after the mark is given back by the release.
 size_t canto_arena_mark(const canto_arena *arena);

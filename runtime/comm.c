@@ -1,22 +1,14 @@
 // What all communicators have in common: arguments checked before anything is sent, messages and
 // bytes counted, waiting timed, and the collectives that are made of gather_small.
-#define _GNU_SOURCE
 #include "runtime/comm.h"
 
+#include "runtime/clock.h"
 #include "runtime/comm_base.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SUM_SMALL_MAX = 64 };
-
-double canto_comm_clock_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 canto_status canto_comm_base_create(size_t bytes, const canto_comm_ops *ops, const char *lane,
                                     int rank, int size, canto_comm **out)
@@ -66,7 +58,7 @@ static canto_status note(canto_comm *comm, canto_status status)
 
 static canto_status note_timed(canto_comm *comm, double since_s, canto_status status)
 {
-    comm->counts.wait_s += canto_comm_clock_s() - since_s;
+    comm->counts.wait_s += canto_clock_s() - since_s;
     return note(comm, status);
 }
 
@@ -108,7 +100,7 @@ canto_status canto_comm_wait(canto_comm *comm, canto_request *request)
 {
     CANTO_TRY(usable(comm));
     if (*request == CANTO_REQUEST_NONE) return CANTO_OK;
-    double start_s = canto_comm_clock_s();
+    double start_s = canto_clock_s();
     return note_timed(comm, start_s, comm->ops->wait(comm, request));
 }
 
@@ -147,7 +139,7 @@ canto_status canto_comm_bcast(canto_comm *comm, int root, canto_tensor data)
                 comm->lane, root, comm->size);
     CANTO_CHECK(canto_tensor_count(&data) > 0 && data.data,
                 "lane %s: broadcast from rank %d: the message is empty", comm->lane, root);
-    double start_s = canto_comm_clock_s();
+    double start_s = canto_clock_s();
     return note_timed(comm, start_s, comm->ops->bcast(comm, root, data));
 }
 
@@ -157,7 +149,7 @@ canto_status canto_comm_gather_small(canto_comm *comm, size_t bytes, const void 
     CANTO_CHECK(bytes > 0 && bytes <= CANTO_GATHER_SMALL_MAX,
                 "lane %s: gather: records have 1 to %d bytes, not %zu", comm->lane,
                 CANTO_GATHER_SMALL_MAX, bytes);
-    double start_s = canto_comm_clock_s();
+    double start_s = canto_clock_s();
     return note_timed(comm, start_s, comm->ops->gather_small(comm, bytes, mine, all));
 }
 

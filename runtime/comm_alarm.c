@@ -4,6 +4,7 @@
 // errors sends nothing here; the open receives are cancelled when the lane is destroyed.
 #include "runtime/comm_alarm.h"
 
+#include "runtime/clock.h"
 #include "runtime/comm_base.h"
 
 #include <stdlib.h>
@@ -138,8 +139,8 @@ static bool delivered(canto_alarm *alarm)
 
 static canto_status settle(canto_alarm *alarm)
 {
-    const double start_s = canto_comm_clock_s();
-    for (double since_s = 0; since_s < deliver_s; since_s = canto_comm_clock_s() - start_s) {
+    const double start_s = canto_clock_s();
+    for (double since_s = 0; since_s < deliver_s; since_s = canto_clock_s() - start_s) {
         if (look(alarm) != CANTO_OK) break; // the alarm itself is broken: report what we have
         if (delivered(alarm) && since_s > settle_s) break;
     }
@@ -153,7 +154,7 @@ canto_status canto_alarm_listen(canto_alarm *alarm)
         if (canto_error_message()[0] == '\0') canto_error_adopt(alarm->verdict.message);
         return (canto_status)alarm->verdict.status;
     }
-    const double now_s = canto_comm_clock_s();
+    const double now_s = canto_clock_s();
     if (now_s < alarm->next_s) return CANTO_OK;
     alarm->next_s = now_s + listen_every_s;
     CANTO_TRY(look(alarm));

@@ -10,7 +10,4 @@ canto_status canto_comm_base_create(size_t bytes, const canto_comm_ops *ops, con
                                     int rank, int size, canto_comm **out);
 void canto_comm_base_free(canto_comm *comm);
 
-// Seconds of a clock that never goes back.
-double canto_comm_clock_s(void);
-
 #endif

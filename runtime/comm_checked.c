@@ -5,6 +5,8 @@
 // without, nothing. Memory: a few hundred bytes a rank and open message.
 #include "runtime/comm_checked.h"
 
+#include "runtime/clock.h"
+
 #include <stdlib.h>
 
 enum { MESSAGES_FIRST = 32 }; // enough for a lane of collectives
@@ -19,8 +21,8 @@ static canto_status told(canto_checked *comm, canto_status status)
 
 static canto_status add_message(canto_checked *comm)
 {
-    canto_message *fresh = calloc(1, sizeof *fresh);
-    canto_message **list =
+    canto_checked_message *fresh = calloc(1, sizeof *fresh);
+    canto_checked_message **list =
         realloc(comm->messages, (size_t)(comm->messages_n + 1) * sizeof *comm->messages);
     if (list) comm->messages = list;
     if (!fresh || !list) {
@@ -34,7 +36,7 @@ static canto_status add_message(canto_checked *comm)
     return CANTO_OK;
 }
 
-canto_status canto_message_take(canto_checked *comm, canto_message **out)
+canto_status canto_message_take(canto_checked *comm, canto_checked_message **out)
 {
     if (!comm->free) CANTO_TRY(add_message(comm));
     *out = comm->free;
@@ -42,9 +44,9 @@ canto_status canto_message_take(canto_checked *comm, canto_message **out)
     return CANTO_OK;
 }
 
-void canto_message_give(canto_checked *comm, canto_message *message)
+void canto_message_give(canto_checked *comm, canto_checked_message *message)
 {
-    *message = (canto_message){.index = message->index, .next = comm->free};
+    *message = (canto_checked_message){.index = message->index, .next = comm->free};
     comm->free = message;
 }
 
@@ -64,7 +66,7 @@ static canto_status reserve(canto_checked *comm, int messages)
 }
 
 static canto_status message_find(const canto_checked *comm, canto_request request,
-                                 canto_message **out)
+                                 canto_checked_message **out)
 {
     CANTO_CHECK(request > 0 && request <= comm->messages_n && comm->messages[request - 1]->used,
                 "lane %s: request %lld is not open", comm->base.lane, (long long)request);
@@ -73,7 +75,7 @@ static canto_status message_find(const canto_checked *comm, canto_request reques
 }
 
 // Done = announced by both ends, my announcement delivered, the bytes moved.
-static canto_status message_advance(canto_checked *comm, canto_message *message, bool *done)
+static canto_status message_advance(canto_checked *comm, canto_checked_message *message, bool *done)
 {
     *done = false;
     if (comm->headers) {
@@ -90,7 +92,7 @@ static canto_status start(canto_checked *comm, canto_deed deed, int peer, canto_
                           canto_request *out)
 {
     if (canto_alarm_rung(comm->alarm)) return canto_alarm_listen(comm->alarm);
-    canto_message *message = NULL;
+    canto_checked_message *message = NULL;
     CANTO_TRY(canto_message_take(comm, &message));
     message->used = true;
     message->deed = deed;
@@ -121,7 +123,7 @@ static canto_status poll(canto_checked *comm, canto_request *request, bool *done
 {
     CANTO_TRY(canto_checked_turn(comm, NULL));
     if (!request) return canto_comm_poll(comm->inner, NULL, NULL);
-    canto_message *message = NULL;
+    canto_checked_message *message = NULL;
     CANTO_TRY(message_find(comm, *request, &message));
     CANTO_TRY(message_advance(comm, message, done));
     if (!*done) return CANTO_OK;
@@ -138,7 +140,7 @@ static canto_status checked_poll(canto_comm *base, canto_request *request, bool 
 
 static canto_status wait(canto_checked *comm, canto_request *request)
 {
-    canto_message *message = NULL;
+    canto_checked_message *message = NULL;
     CANTO_TRY(message_find(comm, *request, &message));
     canto_blocked blocked = {
         .peer = message->peer,
@@ -146,7 +148,7 @@ static canto_status wait(canto_checked *comm, canto_request *request)
         .number = message->number,
         .bytes = canto_tensor_bytes(&message->data),
         .kind = canto_dtype_name(message->data.dtype),
-        .since_s = canto_comm_clock_s(),
+        .since_s = canto_clock_s(),
     };
     for (bool done = false;;) {
         CANTO_TRY(message_advance(comm, message, &done));

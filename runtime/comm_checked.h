@@ -28,7 +28,7 @@ typedef struct canto_header {
 } canto_header;
 
 // A message of the caller under way.
-typedef struct canto_message {
+typedef struct canto_checked_message {
     canto_deed deed;
     int peer;
     int64_t number;
@@ -38,15 +38,15 @@ typedef struct canto_message {
     canto_header header;
     canto_request header_request;
     canto_request payload;
-    int index;                  // request - 1
-    struct canto_message *next; // the next one unmatched, or free
-} canto_message;
+    int index;                          // request - 1
+    struct canto_checked_message *next; // the next one unmatched, or free
+} canto_checked_message;
 
 // One deed with one peer, in order: mine that it has not announced, or its that I have not started.
 typedef struct canto_pairing {
-    int64_t started;             // by me, and announced
-    bool theirs;                 // which of the two; of its messages only the header is set
-    canto_message *first, *last; // borrowed
+    int64_t started;                     // by me, and announced
+    bool theirs;                         // which of the two; of its messages only the header is set
+    canto_checked_message *first, *last; // borrowed
 } canto_pairing;
 
 typedef struct canto_peer {
@@ -69,11 +69,11 @@ typedef struct canto_checked {
     canto_comm *headers; // owned, NULL unless checks.headers
     canto_alarm *alarm;  // shared
     canto_comm_checks checks;
-    int *names;               // owned: each rank's number where the alarm was opened
-    canto_peer *peers;        // owned, one a rank
-    canto_message **messages; // owned
+    int *names;                       // owned: each rank's number where the alarm was opened
+    canto_peer *peers;                // owned, one a rank
+    canto_checked_message **messages; // owned
     int messages_n;
-    canto_message *free;
+    canto_checked_message *free;
     int64_t collectives; // started so far
     canto_header collective;
     canto_header goodbye;
@@ -96,12 +96,12 @@ typedef struct canto_blocked {
 const char *canto_collective_name(canto_collective which);
 
 // --- comm_checked.c: the pool of messages ---
-canto_status canto_message_take(canto_checked *comm, canto_message **out);
-void canto_message_give(canto_checked *comm, canto_message *message);
+canto_status canto_message_take(canto_checked *comm, canto_checked_message **out);
+void canto_message_give(canto_checked *comm, canto_checked_message *message);
 
 // --- comm_headers.c ---
 // Announces a started message to its peer, and matches it if the peer has announced its side.
-canto_status canto_headers_announce(canto_checked *comm, canto_message *message);
+canto_status canto_headers_announce(canto_checked *comm, canto_checked_message *message);
 // Takes in what has arrived. Ranks listen to a peer from their first message with it on.
 canto_status canto_headers_progress(canto_checked *comm);
 canto_status canto_headers_listen(canto_checked *comm, int peer);

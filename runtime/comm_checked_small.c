@@ -5,6 +5,8 @@
 // a broadcast along a binomial tree in at most that many.
 #include "runtime/comm_checked.h"
 
+#include "runtime/clock.h"
+
 #include <string.h>
 
 enum { NOBODY = -1 };
@@ -30,7 +32,7 @@ static canto_blocked blocked_on(const collective *what, int peer, bool announced
                            .bytes = what->bytes,
                            .kind = canto_collective_name(what->which),
                            .announced = announced,
-                           .since_s = canto_comm_clock_s()};
+                           .since_s = canto_clock_s()};
 }
 
 static canto_status compare(const canto_checked *comm, const collective *mine, int peer,

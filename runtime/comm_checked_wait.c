@@ -3,6 +3,8 @@
 // circle or the time is over. Without headers this sends nothing.
 #include "runtime/comm_checked.h"
 
+#include "runtime/clock.h"
+
 #include <stdio.h>
 
 static const double note_after_s = 0.3;
@@ -104,7 +106,7 @@ canto_status canto_checked_turn(canto_checked *comm, canto_blocked *blocked)
     CANTO_TRY(canto_alarm_listen(comm->alarm));
     if (comm->headers) CANTO_TRY(canto_headers_progress(comm));
     if (!blocked) return CANTO_OK;
-    const double waited_s = canto_comm_clock_s() - blocked->since_s;
+    const double waited_s = canto_clock_s() - blocked->since_s;
     if (comm->headers && !blocked->announced && waited_s > note_after_s) {
         CANTO_TRY(search(comm, blocked));
     }

@@ -4,6 +4,8 @@
 // expected. Only the receiver judges: a mistake has one judge, and all ranks get one sentence.
 #include "runtime/comm_checked.h"
 
+#include "runtime/clock.h"
+
 static canto_tensor as_tensor(canto_header *header)
 {
     return canto_tensor_vector(CANTO_U8, header, sizeof *header);
@@ -11,7 +13,7 @@ static canto_tensor as_tensor(canto_header *header)
 
 // --- what waits for the other end, on one side or the other ---
 
-static void queue(canto_pairing *pairing, canto_message *message, bool theirs)
+static void queue(canto_pairing *pairing, canto_checked_message *message, bool theirs)
 {
     message->next = NULL;
     if (pairing->first) {
@@ -23,9 +25,9 @@ static void queue(canto_pairing *pairing, canto_message *message, bool theirs)
     pairing->theirs = theirs;
 }
 
-static canto_message *unqueue(canto_pairing *pairing)
+static canto_checked_message *unqueue(canto_pairing *pairing)
 {
-    canto_message *message = pairing->first;
+    canto_checked_message *message = pairing->first;
     pairing->first = message->next;
     return message;
 }
@@ -33,7 +35,7 @@ static canto_message *unqueue(canto_pairing *pairing)
 bool canto_headers_take(canto_checked *comm, canto_pairing *pairing, canto_header *out)
 {
     if (!pairing->first || !pairing->theirs) return false;
-    canto_message *theirs = unqueue(pairing);
+    canto_checked_message *theirs = unqueue(pairing);
     *out = theirs->header;
     canto_message_give(comm, theirs);
     return true;
@@ -41,7 +43,7 @@ bool canto_headers_take(canto_checked *comm, canto_pairing *pairing, canto_heade
 
 // --- matching ---
 
-static canto_status compare(const canto_checked *comm, const canto_message *mine,
+static canto_status compare(const canto_checked *comm, const canto_checked_message *mine,
                             const canto_header *theirs)
 {
     const canto_header *own = &mine->header;
@@ -58,7 +60,8 @@ static canto_status compare(const canto_checked *comm, const canto_message *mine
                canto_dtype_name((canto_dtype)own->which));
 }
 
-static canto_status match(canto_checked *comm, canto_message *mine, const canto_header *theirs)
+static canto_status match(canto_checked *comm, canto_checked_message *mine,
+                          const canto_header *theirs)
 {
     mine->matched = true;
     if (mine->deed == CANTO_SEND) return CANTO_OK;
@@ -83,14 +86,14 @@ static canto_status arrive(canto_checked *comm, canto_peer *peer, const canto_he
     }
     canto_pairing *pairing = &peer->pairs[opposite[header->what]];
     if (pairing->first && !pairing->theirs) return match(comm, unqueue(pairing), header);
-    canto_message *theirs;
+    canto_checked_message *theirs;
     CANTO_TRY(canto_message_take(comm, &theirs));
     theirs->header = *header;
     queue(pairing, theirs, true);
     return CANTO_OK;
 }
 
-canto_status canto_headers_announce(canto_checked *comm, canto_message *message)
+canto_status canto_headers_announce(canto_checked *comm, canto_checked_message *message)
 {
     message->header = (canto_header){
         .what = message->deed,
@@ -155,7 +158,7 @@ canto_status canto_headers_goodbye(canto_checked *comm)
                                  .deed = CANTO_COLLECTIVE,
                                  .number = comm->collectives,
                                  .kind = "destroy",
-                                 .since_s = canto_comm_clock_s(),
+                                 .since_s = canto_clock_s(),
                                  .noted = true};
         for (bool sent = false; peer->listening && !(sent && peer->left);) {
             CANTO_TRY(canto_comm_poll(comm->headers, &peer->goodbye_request, &sent));

@@ -3,10 +3,10 @@
 //
 //     OMP_NUM_THREADS=1 build/tests/bench/kernels [tokens [heads [dim]]]
 #include "runtime/backend.h"
+#include "runtime/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { ROUNDS = 15, TESTS = 6, GEMM = 512 };
 
@@ -59,13 +59,6 @@ static void run_linear_token(const bench *b)
 {
     for (int i = 0; i < 100; i++)
         cpu->linear_forward(&b->linear, 1, b->q, b->kv, b->state, b->o, b->state);
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    timespec_get(&t, TIME_UTC);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int ascending(const void *a, const void *b)
@@ -130,9 +123,9 @@ int main(int argc, char **argv)
     count_flops(&b, flops);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < TESTS; i++) {
-            const double start = seconds();
+            const double start = canto_clock_s();
             tests[i].run(&b);
-            times[i][round] = seconds() - start;
+            times[i][round] = canto_clock_s() - start;
         }
     }
     for (int i = 0; i < TESTS; i++) {

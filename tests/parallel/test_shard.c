@@ -33,7 +33,7 @@ static void check_holders(const canto_shards *s)
     }
     for (int64_t p = 0; p < s->length; p++) assert_int_equal(holders[p], 1);
     assert_int_equal(s->first[s->size], s->spans_n);
-    assert_int_equal(canto_shards_max_tokens(s), tokens_max);
+    assert_int_equal(s->tokens_max, tokens_max);
     for (int i = 1; i < s->spans_n; i++) {
         assert_true(s->spans[s->by_position[i - 1]].end == s->spans[s->by_position[i]].begin);
     }

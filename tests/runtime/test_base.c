@@ -47,7 +47,7 @@ static void take_twice(canto_arena *arena, float **a, int64_t **b)
 static void test_arena_measures(void **state)
 {
     (void)state;
-    canto_arena measuring, real;
+    canto_arena measuring, real, too_large;
     float *a;
     int64_t *b;
     CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
@@ -61,6 +61,11 @@ static void test_arena_measures(void **state)
                      canto_arena_take(&real, "c", 2000, (void **)&a));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "impossible size",
                      canto_arena_array(&real, "d", INT64_MAX, 8, (void **)&a));
+    CANTO_TEST_FAILS(CANTO_ERROR_MEMORY, "of this host",
+                     canto_arena_create(&too_large, (size_t)1 << 55));
+    assert_null(too_large.base);
+    CANTO_TEST_FAILS(CANTO_ERROR_MEMORY, "measuring arena: far too much",
+                     canto_arena_take(&measuring, "far too much", SIZE_MAX / 2, (void **)&a));
     canto_arena_destroy(&measuring);
     canto_arena_destroy(&real);
 }

@@ -3,6 +3,7 @@
 #include "tests/canto_test.h"
 
 #include "runtime/comm_checked.h"
+#include "runtime/clock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -182,10 +183,10 @@ static void test_planted_mismatch(void **state)
             canto_comm *comm = open_checked(true, 20);
             CANTO_TEST_OK(good_step(comm));
             meet(); // or a slow rank would hear of the mistake in the good step
-            const double start_s = canto_comm_clock_s();
+            const double start_s = canto_clock_s();
             const bool me = comm->rank == culprit;
             const canto_status status = me ? cases[i].planted(comm) : cases[i].good(comm);
-            assert_true(canto_comm_clock_s() - start_s < soon_s);
+            assert_true(canto_clock_s() - start_s < soon_s);
             expect_both_named(culprit, size);
             expect_everywhere(CANTO_ERROR_MISMATCH, status, "lane world", "");
             CANTO_TEST_FAILS(CANTO_ERROR_MISMATCH, "", good_step(comm));
@@ -213,9 +214,9 @@ static void test_planted_circle(void **state)
         for (int culprit = 0; culprit < size; culprit++) {
             canto_comm *comm = open_checked(true, 20);
             meet();
-            const double start_s = canto_comm_clock_s();
+            const double start_s = canto_clock_s();
             const canto_status status = cases[i][comm->rank == culprit](comm);
-            assert_true(canto_comm_clock_s() - start_s < soon_s);
+            assert_true(canto_clock_s() - start_s < soon_s);
             expect_everywhere(CANTO_ERROR_MISMATCH, status, "waits for rank", "lane world");
             canto_comm_destroy(&comm);
         }
@@ -264,11 +265,11 @@ static void expect_timeout(bool headers, canto_status (*call)(canto_comm *), con
     CANTO_TEST_OK(canto_comm_split(comm, "kv", 0, &lane));
     meet();
     const int missing = comm->size - 1;
-    const double start_s = canto_comm_clock_s();
+    const double start_s = canto_clock_s();
     canto_status status = CANTO_OK;
     if (comm->rank != missing) {
         status = call(lane);
-        const double waited_s = canto_comm_clock_s() - start_s;
+        const double waited_s = canto_clock_s() - start_s;
         assert_true(waited_s >= 0.5 * limit_s && waited_s < soon_s);
     } else {
         // Comes only when the others have given up, and hears of it.
