@@ -83,8 +83,7 @@ static canto_status step(trainer *t, double *loss, double *norm)
     // Three packed documents; the plan makes masks, schedules and resets of them.
     const canto_documents documents = {.n = 3, .starts = (int64_t[]){0, 40, 41, TOKENS}};
     CANTO_TRY(canto_plan_update(&t->plan, &documents));
-    int32_t tokens[TOKENS];
-    int32_t targets[TOKENS];
+    int32_t tokens[TOKENS], targets[TOKENS];
     for (int64_t i = 0; i < t->plan.tokens; i++) {
         tokens[i] =
             (int32_t)canto_rng_below(1, CANTO_RNG_TEST, (uint64_t)t->plan.positions[i], VOCAB);
@@ -124,7 +123,6 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     CANTO_TRY(build(self, &config, &alone));
     CANTO_TRY(step(&together, &loss[0], &norm[0]));
     CANTO_TRY(step(&alone, &loss[1], &norm[1]));
-
     CANTO_TRY(example_check(world, "loss, relative to one rank's",
                             fabs(loss[0] - loss[1]) / loss[1], 1e-6));
     CANTO_TRY(example_check(world, "gradient norm, relative to one rank's",

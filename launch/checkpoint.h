@@ -3,7 +3,7 @@
 //
 //     param/NAME, adam.first/NAME, adam.second/NAME    fp32, the parameter's shape
 //     config                                           YAML of every key
-//     state                                            JSON: step, samples read, loss of the step
+//     state                                            JSON: step, samples read
 #ifndef CANTO_LAUNCH_CHECKPOINT_H
 #define CANTO_LAUNCH_CHECKPOINT_H
 

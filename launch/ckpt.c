@@ -4,9 +4,11 @@
 #include "launch/command.h"
 #include "launch/exit_code.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ENTRIES_MAX = 4096 };
 
@@ -16,13 +18,22 @@ typedef struct {
     canto_store_entry *entries; // owned, [ENTRIES_MAX]
 } listing;
 
-static canto_status read_listing(const char *run, listing *out)
+// The steps of a run, or of them the one asked for.
+static canto_status read_listing(const canto_arguments *a, listing *out)
 {
+    const char *run = a->positional[1];
+    if (access(run, F_OK) != 0)
+        CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no run: %s", run, strerror(errno));
     canto_checkpoint_dir(run, out->dir);
     out->entries = calloc(ENTRIES_MAX, sizeof *out->entries);
     if (!out->entries) CANTO_FAIL(CANTO_ERROR_MEMORY, "ckpt: no memory");
     CANTO_TRY(canto_store_list(out->dir, ENTRIES_MAX, out->entries, &out->n));
-    if (out->n > ENTRIES_MAX) out->n = ENTRIES_MAX;
+    const int all = out->n < ENTRIES_MAX ? out->n : ENTRIES_MAX;
+    out->n = 0;
+    for (int i = 0; i < all; i++) {
+        if (a->step < 0 || a->step == out->entries[i].step)
+            out->entries[out->n++] = out->entries[i];
+    }
     return CANTO_OK;
 }
 
@@ -62,11 +73,8 @@ static canto_status verify(const listing *l, const canto_arguments *a)
     canto_status worst = CANTO_OK;
     char first[CANTO_MESSAGE_MAX] = "";
     json_t *array = json_array();
-    int seen = 0;
     for (int i = 0; i < l->n; i++) {
         int64_t step = l->entries[i].step;
-        if (a->step >= 0 && a->step != step) continue;
-        seen++;
         canto_status status = canto_store_verify(l->dir, step);
         const char *verdict = status == CANTO_OK ? "good" : canto_error_message();
         if (!a->json) printf("%10lld  %s\n", (long long)step, verdict);
@@ -82,7 +90,7 @@ static canto_status verify(const listing *l, const canto_arguments *a)
         print_json(array);
     else
         json_decref(array);
-    if (seen == 0) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no such checkpoint", l->dir);
+    if (l->n == 0) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no such checkpoint", l->dir);
     if (worst != CANTO_OK) canto_error_adopt(first);
     return worst;
 }
@@ -99,7 +107,7 @@ int canto_command_ckpt(int argc, char **argv)
         status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                                    "ckpt: '%s' is neither ls nor verify", a.positional[0]);
     }
-    if (status == CANTO_OK) status = read_listing(a.positional[1], &l);
+    if (status == CANTO_OK) status = read_listing(&a, &l);
     if (status == CANTO_OK) status = lists ? list(&l, &a) : verify(&l, &a);
     free(l.entries);
     return status == CANTO_OK ? CANTO_EXIT_DONE : canto_job_refuse(status);

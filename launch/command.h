@@ -3,10 +3,13 @@
 #ifndef CANTO_LAUNCH_COMMAND_H
 #define CANTO_LAUNCH_COMMAND_H
 
+#include <stdbool.h>
+
 typedef struct canto_command {
     const char *name;
     const char *arguments; // for --help
     const char *help;      // one line
+    bool alone;            // one process: under a launcher only its rank 0 does it
     int (*run)(int argc, char **argv);
 } canto_command;
 

@@ -9,7 +9,7 @@
 
 static canto_status set_defaults(canto_config *out)
 {
-    const canto_place place = {.name = "defaults"};
+    const canto_config_place place = {.name = "defaults"};
     memset(out, 0, sizeof *out);
     for (const canto_key *key = canto_keys; key->name; key++) {
         CANTO_TRY(
@@ -24,7 +24,7 @@ static canto_status set_defaults(canto_config *out)
 // refuse it.
 static canto_status load(const char *path, char *text, size_t *length)
 {
-    const canto_place place = {.name = path};
+    const canto_config_place place = {.name = path};
     FILE *file = fopen(path, "rb");
     if (!file) return canto_config_fail(&place, "cannot be opened: %s", strerror(errno));
     *length = fread(text, 1, CANTO_CONFIG_FILE_MAX + 1, file);
@@ -45,7 +45,7 @@ static canto_status read_path(const char *path, canto_config *out, canto_config_
     return status;
 }
 
-static canto_status fail_override(const char *name, const canto_place *place)
+static canto_status fail_override(const char *name, const canto_config_place *place)
 {
     char section[sizeof(canto_quote)] = "", hint[96];
     const char *dot = strchr(name, '.');
@@ -61,7 +61,7 @@ static canto_status fail_override(const char *name, const canto_place *place)
 static canto_status read_override(const char *argument, canto_config *out,
                                   canto_config_source *source)
 {
-    const canto_place place = {.override = argument};
+    const canto_config_place place = {.override = argument};
     const char *equals = strchr(argument, '=');
     if (!equals) return canto_config_fail(&place, "a key is set by SECTION.KEY=VALUE");
     char name[sizeof(canto_quote)];

@@ -1,5 +1,5 @@
 // The configuration of a run: one table of keys, from which parsing, overrides, help, `canto config
-// show`, the stored configuration, the man page and completion all come. Nothing here touches MPI.
+// show`, the stored configuration and the man page all come. Nothing here touches MPI.
 #ifndef CANTO_LAUNCH_CONFIG_H
 #define CANTO_LAUNCH_CONFIG_H
 
@@ -77,11 +77,15 @@ void canto_config_show(const canto_config *config, const canto_config_source *so
                        FILE *stream);
 // Every key with type, default, range and help; for --help and the man page.
 void canto_config_help(FILE *stream, bool roff);
+// The same as a JSON array of objects: key, type, default, help, and range or choices.
+void canto_config_keys_json(FILE *stream);
 
 // First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
 // both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,
 // train.steps upwards. A train.horizon of 0 goes with any stored one.
 canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
+// The same for model.* alone, all of which must be as stored: for commands that only read a run.
+canto_status canto_config_same_model(const canto_config *stored, const canto_config *now);
 // Settles train.horizon, once it is known whether the run exists. stored NULL: the first start, a
 // horizon of 0 becomes train.steps. Else canto_config_compatible, and the stored horizon is taken.
 canto_status canto_config_settle(const canto_config *stored, canto_config *config);

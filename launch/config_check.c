@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static canto_place place_of(const canto_config_source *source, const canto_key *key)
+static canto_config_place place_of(const canto_config_source *source, const canto_key *key)
 {
     const canto_setting *setting = &source->settings[key - canto_keys];
-    if (setting->origin == CANTO_ORIGIN_COMMAND_LINE) return (canto_place){.name = NULL};
-    return (canto_place){.name = source->name, .line = setting->line, .column = setting->column};
+    if (setting->origin == CANTO_ORIGIN_COMMAND_LINE) return (canto_config_place){.name = NULL};
+    return (canto_config_place){
+        .name = source->name, .line = setting->line, .column = setting->column};
 }
 
 // The place to look at when two keys contradict each other: where one was set last.
-static canto_place blame(const canto_config_source *source, const char *first, const char *second)
+static canto_config_place blame(const canto_config_source *source, const char *first,
+                                const char *second)
 {
     const canto_key *a = canto_key_find(canto_keys, "", first);
     const canto_key *b = canto_key_find(canto_keys, "", second);
@@ -44,7 +46,7 @@ static canto_status check_pattern(const canto_config *config, const canto_config
     }
     for (const char *at = model->pattern; *at; at++) {
         if (find_letter(model, *at)) continue;
-        const canto_place place = blame(source, "model.pattern", "model.mixers");
+        const canto_config_place place = blame(source, "model.pattern", "model.mixers");
         canto_quote quote = canto_quote_make(at, 1);
         return canto_config_fail(&place,
                                  "model.pattern has the letter '%s' at its place %d, which is no "
@@ -59,7 +61,7 @@ static canto_status check_pattern(const canto_config *config, const canto_config
 static canto_status resolve_model(canto_config *config, const canto_config_source *source)
 {
     if (canto_model_config_resolve(&config->model) == CANTO_OK) return CANTO_OK;
-    canto_place place = {.name = source->name};
+    canto_config_place place = {.name = source->name};
     const char *message = canto_error_message(), *earliest = NULL;
     canto_origin origin = CANTO_ORIGIN_DEFAULT;
     for (const canto_key *key = canto_keys; key->name; key++) {
@@ -80,7 +82,7 @@ static canto_status check_weights(const canto_config *config, const canto_config
 {
     bool uneven = config->parallel.layout == CANTO_LAYOUT_UNEVEN;
     int n = config->parallel.weights_n;
-    const canto_place place = blame(source, "parallel.layout", "parallel.weights");
+    const canto_config_place place = blame(source, "parallel.layout", "parallel.weights");
     if (uneven && n == 0) {
         return canto_config_fail(&place, "parallel.layout uneven needs parallel.weights, one share "
                                          "for each context rank");
@@ -92,7 +94,7 @@ static canto_status check_weights(const canto_config *config, const canto_config
     for (int i = 0; i < n; i++) sum += config->parallel.weights[i];
     if (n > 0 && sum == 0) return canto_config_fail(&place, "parallel.weights are all 0");
     if (n > 0 && config->parallel.cp > 0 && n != config->parallel.cp) {
-        const canto_place counts = blame(source, "parallel.weights", "parallel.cp");
+        const canto_config_place counts = blame(source, "parallel.weights", "parallel.cp");
         return canto_config_fail(&counts, "parallel.weights has %d shares for parallel.cp %d ranks",
                                  n, config->parallel.cp);
     }
@@ -106,12 +108,12 @@ static canto_status check_batch(const canto_config *config, const canto_config_s
     int64_t batch = config->train.batch;
     int dp = config->parallel.dp;
     if (dp > 0 && batch % dp != 0) {
-        const canto_place place = blame(source, "train.batch", "parallel.dp");
+        const canto_config_place place = blame(source, "train.batch", "parallel.dp");
         return canto_config_fail(&place, "train.batch %lld is not divisible by parallel.dp %d",
                                  (long long)batch, dp);
     }
     if (dp > 0 && config->data.max_documents < batch / dp) {
-        const canto_place place = blame(source, "data.max_documents", "train.batch");
+        const canto_config_place place = blame(source, "data.max_documents", "train.batch");
         return canto_config_fail(&place,
                                  "data.max_documents %lld is less than the %lld sequences of a "
                                  "replica",
@@ -124,7 +126,7 @@ static canto_status check_rates(const canto_config *config, const canto_config_s
 {
     const canto_optimizer_config *optimizer = &config->train.optimizer;
     if (optimizer->min_lr <= optimizer->lr) return CANTO_OK;
-    const canto_place place = blame(source, "train.min_lr", "train.lr");
+    const canto_config_place place = blame(source, "train.min_lr", "train.lr");
     return canto_config_fail(&place, "train.min_lr %g is above train.lr %g: lower it",
                              optimizer->min_lr, optimizer->lr);
 }
@@ -132,7 +134,7 @@ static canto_status check_rates(const canto_config *config, const canto_config_s
 static canto_status check_evaluation(const canto_config *config, const canto_config_source *source)
 {
     if (config->train.eval_every == 0 || config->data.held_out > 0) return CANTO_OK;
-    const canto_place place = blame(source, "train.eval_every", "data.held_out");
+    const canto_config_place place = blame(source, "train.eval_every", "data.held_out");
     return canto_config_fail(&place, "train.eval_every needs held-out text: data.held_out is 0");
 }
 
@@ -154,8 +156,8 @@ canto_status canto_config_require(const canto_config *config, const canto_config
     CANTO_CHECK(key && key->type == CANTO_KEY_TEXT, "canto_config_require: '%s' is no text key",
                 name);
     if (((const char *)config)[key->offset] != '\0') return CANTO_OK;
-    const canto_place place =
-        source ? place_of(source, key) : (canto_place){.name = "configuration"};
+    const canto_config_place place =
+        source ? place_of(source, key) : (canto_config_place){.name = "configuration"};
     return canto_config_fail(&place,
                              "%s is required: write it in the file or %s=... on the command "
                              "line",
@@ -174,7 +176,7 @@ static canto_status compare(const canto_key *key, const canto_config *stored,
         status = canto_error_raise(CANTO_ERROR_MEMORY, __FILE__, __LINE__,
                                    "no memory to compare configurations");
     } else if (strcmp(before, after) != 0) {
-        const canto_place place = {.name = now->run.dir};
+        const canto_config_place place = {.name = now->run.dir};
         status =
             canto_config_fail(&place,
                               "%s was %.120s when this run began and is now %.120s: a run keeps "
@@ -195,11 +197,19 @@ canto_status canto_config_compatible(const canto_config *stored, const canto_con
         CANTO_TRY(compare(key, stored, now));
     }
     if (now->train.steps >= stored->train.steps) return CANTO_OK;
-    const canto_place place = {.name = now->run.dir};
+    const canto_config_place place = {.name = now->run.dir};
     return canto_config_fail(&place,
                              "train.steps was %lld and is now %lld: a run can only be made longer; "
                              "to stop early, set train.stop_after",
                              (long long)stored->train.steps, (long long)now->train.steps);
+}
+
+canto_status canto_config_same_model(const canto_config *stored, const canto_config *now)
+{
+    for (const canto_key *key = canto_keys; key->name; key++) {
+        if (strncmp(key->name, "model.", 6) == 0) CANTO_TRY(compare(key, stored, now));
+    }
+    return CANTO_OK;
 }
 
 canto_status canto_config_settle(const canto_config *stored, canto_config *config)

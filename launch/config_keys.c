@@ -14,6 +14,11 @@ static const char *strategy_name(int index)
     return canto_strategies[index] ? canto_strategies[index]->name : NULL;
 }
 
+static const char *strategy_note(int index)
+{
+    return canto_strategies[index]->price;
+}
+
 static void strategy_set(void *field, int index)
 {
     *(const canto_strategy **)field = canto_strategies[index];
@@ -33,6 +38,11 @@ static const char *transport_name(int index)
     return canto_transports[index] ? canto_transports[index]->name : NULL;
 }
 
+static const char *transport_note(int index)
+{
+    return canto_transports[index]->price;
+}
+
 static void transport_set(void *field, int index)
 {
     *(const canto_transport **)field = canto_transports[index];
@@ -50,6 +60,11 @@ static int transport_get(const void *field)
 static const char *kind_name(int index)
 {
     return canto_mixer_kinds[index].name;
+}
+
+static const char *kind_note(int index)
+{
+    return canto_mixer_kinds[index].help;
 }
 
 static void kind_set(void *field, int index)
@@ -92,11 +107,12 @@ static int decay_get(const void *field)
     return (int)*(const canto_decay *)field;
 }
 
-static const canto_choices strategies = {strategy_name, strategy_set, strategy_get};
-static const canto_choices transports = {transport_name, transport_set, transport_get};
-static const canto_choices kinds = {kind_name, kind_set, kind_get};
-static const canto_choices layouts = {canto_layout_name, layout_set, layout_get};
-static const canto_choices decays = {decay_name, decay_set, decay_get};
+static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
+static const canto_choices transports = {transport_name, transport_set, transport_get,
+                                         transport_note};
+static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
+static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
+static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
 
 #define FIELD(member)                                                                              \
     .offset = offsetof(canto_config, member), .size = sizeof(((canto_config *)0)->member)
@@ -169,7 +185,7 @@ const canto_key canto_keys[] = {
     {"train.steps", INT(1, COUNT_MAX), UPWARDS, FIELD(train.steps), .initial = "1000",
      .help = "Last step of the run."},
     {"train.stop_after", INT(0, COUNT_MAX), FREE, FIELD(train.stop_after), .initial = "0",
-     .help = "Save and leave after this step, to be continued; 0: off."},
+     .help = "Save and leave after this step, to be continued; 0, or a step that is past: off."},
     {"train.seq_len", INT(1, 68719476736.0), FIXED, FIELD(train.seq_len), .initial = "1024",
      .help = "Tokens of a sequence."},
     {"train.batch", INT(1, 1048576), FIXED, FIELD(train.batch), .initial = "4",
@@ -200,7 +216,7 @@ const canto_key canto_keys[] = {
      .help = "Largest norm of all gradients together; 0: no clipping."},
 
     {"data.path", TEXT(0), FIXED, FIELD(data.path), .initial = "",
-     .help = "File of text to train on."},
+     .help = "File of text to train on; kept as an absolute path."},
     {"data.held_out", FLOAT(0, 0.9), FIXED, FIELD(data.held_out), .initial = "0.05",
      .help = "Last part of the text, kept for evaluation."},
     {"data.separator", TEXT(0), FIXED, FIELD(data.separator), .initial = "",

@@ -31,7 +31,8 @@ typedef enum canto_key_resume {
 typedef struct canto_choices {
     const char *(*name)(int index); // NULL after the last
     void (*set)(void *field, int index);
-    int (*get)(const void *field); // index, -1: none
+    int (*get)(const void *field);  // index, -1: none
+    const char *(*note)(int index); // one line about the word; NULL: it speaks for itself
 } canto_choices;
 
 typedef struct canto_key {
@@ -64,11 +65,11 @@ void canto_key_suggest(const canto_key *table, const char *section, const char *
 void canto_section_suggest(const char *name, size_t size, char *out);
 
 // Where a value was written.
-typedef struct canto_place {
+typedef struct canto_config_place {
     const char *name;     // file; NULL: command line
     const char *override; // the command line's argument, or NULL
     int64_t line, column; // 1-based; 0: unknown
-} canto_place;
+} canto_config_place;
 
 typedef struct canto_setting {
     canto_origin origin;
@@ -82,10 +83,10 @@ struct canto_config_source {
 
 // CANTO_ERROR_CONFIG with the place and the sentence. The message carries no place in the program:
 // it is for the person who wrote the configuration.
-canto_status canto_config_fail(const canto_place *place, const char *format, ...)
+canto_status canto_config_fail(const canto_config_place *place, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 // The stored message of a failure elsewhere, with the place before it.
-void canto_config_locate(const canto_place *place);
+void canto_config_locate(const canto_config_place *place);
 
 // A quoted piece of somebody's text, shortened and without control characters, for messages.
 typedef struct canto_quote {
@@ -94,8 +95,8 @@ typedef struct canto_quote {
 canto_quote canto_quote_make(const char *text, size_t length);
 
 // Sets a field of `base` from text; `plain` as YAML means it: not quoted. Scalars only.
-canto_status canto_value_read(const canto_key *key, const canto_place *place, const char *text,
-                              size_t length, bool plain, void *base);
+canto_status canto_value_read(const canto_key *key, const canto_config_place *place,
+                              const char *text, size_t length, bool plain, void *base);
 // Writes a field as YAML that canto_value_read and the YAML reader take back exactly.
 void canto_value_write(const canto_key *key, const void *base, FILE *stream);
 char *canto_value_text(const canto_key *key, const void *base); // the same; caller frees
@@ -107,7 +108,7 @@ void canto_float_write(double value, FILE *stream);
 
 // UTF-8, and only characters that YAML allows; with `indent`, no tab before the first word of a
 // line. The place of a failure is set in a copy of `start`.
-canto_status canto_config_characters(const canto_place *start, bool indent, const char *text,
+canto_status canto_config_characters(const canto_config_place *start, bool indent, const char *text,
                                      size_t length);
 // One code point from `text`, and its bytes in *bytes (0: not UTF-8).
 uint32_t canto_utf8_decode(const char *text, size_t length, int *bytes);
@@ -118,8 +119,8 @@ canto_status canto_config_yaml(const char *name, const char *text, size_t length
                                canto_config_source *source);
 // A list from YAML text, for defaults and overrides. `predefined`: the mixers are those that every
 // configuration has; else they add to them or redefine them.
-canto_status canto_config_yaml_list(const canto_key *key, const canto_place *place, bool predefined,
-                                    const char *text, canto_config *out);
+canto_status canto_config_yaml_list(const canto_key *key, const canto_config_place *place,
+                                    bool predefined, const char *text, canto_config *out);
 
 // What keys demand of each other, after everything is read; resolves the values that follow from
 // others.

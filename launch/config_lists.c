@@ -4,15 +4,15 @@
 #include <string.h>
 
 static canto_status expect_list(const canto_reader *in, const canto_key *key,
-                                const canto_place *named)
+                                const canto_config_place *named)
 {
     if (in->node == CANTO_NODE_LIST) return CANTO_OK;
     if (canto_reader_null(in)) return canto_reader_scalar(in, key, named, NULL);
     return canto_config_fail(&in->place, "%s must be %s", key->name, canto_key_type_name(key));
 }
 
-canto_status canto_config_ints(canto_reader *in, const canto_key *key, const canto_place *named,
-                               canto_config *config)
+canto_status canto_config_ints(canto_reader *in, const canto_key *key,
+                               const canto_config_place *named, canto_config *config)
 {
     CANTO_TRY(expect_list(in, key, named));
     const int most = (int)(key->size / sizeof(int));
@@ -43,7 +43,7 @@ static uint32_t key_bit(const char *name)
 }
 
 // What the kind decides where the entry is silent.
-static canto_status complete_mixer(uint32_t seen, const canto_place *place,
+static canto_status complete_mixer(uint32_t seen, const canto_config_place *place,
                                    canto_mixer_config *mixer)
 {
     if (!(seen & key_bit("letter"))) {
@@ -61,7 +61,7 @@ static canto_status complete_mixer(uint32_t seen, const canto_place *place,
 
 static canto_status read_mixer(canto_reader *in, canto_mixer_config *out)
 {
-    const canto_place start = in->place;
+    const canto_config_place start = in->place;
     if (in->node != CANTO_NODE_MAPPING) {
         return canto_config_fail(&start, "a mixer must be written {letter: X, kind: ...}");
     }
@@ -70,7 +70,7 @@ static canto_status read_mixer(canto_reader *in, canto_mixer_config *out)
     CANTO_TRY(canto_reader_next(in));
     while (in->node != CANTO_NODE_MAPPING_END) {
         char name[sizeof(canto_quote)];
-        const canto_place place = in->place;
+        const canto_config_place place = in->place;
         CANTO_TRY(canto_reader_name(in, sizeof name, name));
         const canto_key *key = canto_key_find(canto_mixer_keys, "", name);
         if (!key) return canto_config_fail_unknown(canto_mixer_keys, "", name, "a mixer", &place);
@@ -87,7 +87,7 @@ static canto_status read_mixer(canto_reader *in, canto_mixer_config *out)
 
 // Adds a mixer, or puts it in the place of the one with its letter.
 static canto_status put_mixer(canto_model_config *model, const canto_mixer_config *mixer,
-                              const canto_place *place)
+                              const canto_config_place *place)
 {
     int at = 0;
     while (at < model->mixers_n && model->mixers[at].letter != mixer->letter) at++;
@@ -100,8 +100,9 @@ static canto_status put_mixer(canto_model_config *model, const canto_mixer_confi
     return CANTO_OK;
 }
 
-canto_status canto_config_mixers(canto_reader *in, const canto_key *key, const canto_place *named,
-                                 bool predefined, canto_config *config)
+canto_status canto_config_mixers(canto_reader *in, const canto_key *key,
+                                 const canto_config_place *named, bool predefined,
+                                 canto_config *config)
 {
     CANTO_TRY(expect_list(in, key, named));
     canto_model_config *model = &config->model;
@@ -111,7 +112,7 @@ canto_status canto_config_mixers(canto_reader *in, const canto_key *key, const c
     bool given[256] = {false};
     CANTO_TRY(canto_reader_next(in));
     while (in->node != CANTO_NODE_LIST_END) {
-        const canto_place place = in->place;
+        const canto_config_place place = in->place;
         canto_mixer_config mixer;
         CANTO_TRY(read_mixer(in, &mixer));
         if (given[(unsigned char)mixer.letter]) {

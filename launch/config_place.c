@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void write_place(const canto_place *place, size_t size, char *out)
+static void write_place(const canto_config_place *place, size_t size, char *out)
 {
     if (place->override) {
         canto_quote shown = canto_quote_make(place->override, strlen(place->override));
@@ -21,7 +21,7 @@ static void write_place(const canto_place *place, size_t size, char *out)
     }
 }
 
-canto_status canto_config_fail(const canto_place *place, const char *format, ...)
+canto_status canto_config_fail(const canto_config_place *place, const char *format, ...)
 {
     char text[CANTO_MESSAGE_MAX];
     write_place(place, sizeof text, text);
@@ -35,7 +35,7 @@ canto_status canto_config_fail(const canto_place *place, const char *format, ...
     return CANTO_ERROR_CONFIG;
 }
 
-void canto_config_locate(const canto_place *place)
+void canto_config_locate(const canto_config_place *place)
 {
     char text[2 * CANTO_MESSAGE_MAX];
     write_place(place, CANTO_MESSAGE_MAX, text);
@@ -79,10 +79,10 @@ static bool line_break(uint32_t code, const char *next)
     return code == '\n' || (code == '\r' && *next != '\n') || code == 0x2028 || code == 0x2029;
 }
 
-canto_status canto_config_characters(const canto_place *start, bool indent, const char *text,
+canto_status canto_config_characters(const canto_config_place *start, bool indent, const char *text,
                                      size_t length)
 {
-    canto_place place = *start;
+    canto_config_place place = *start;
     bool blank = indent; // nothing but white space on this line so far
     int bytes;
     for (size_t i = 0; i < length; i += (size_t)bytes) {

@@ -11,9 +11,9 @@ typedef struct library {
     yaml_event_t event; // current; YAML_NO_EVENT before the first
 } library;
 
-static canto_place place_of(const canto_reader *in, yaml_mark_t mark)
+static canto_config_place place_of(const canto_reader *in, yaml_mark_t mark)
 {
-    canto_place place = in->origin;
+    canto_config_place place = in->origin;
     if (place.line > 0) {
         place.line = (int64_t)mark.line + 1;
         place.column = (int64_t)mark.column + 1;
@@ -21,7 +21,7 @@ static canto_place place_of(const canto_reader *in, yaml_mark_t mark)
     return place;
 }
 
-canto_status canto_reader_open(canto_reader *in, const canto_place *origin, const char *text,
+canto_status canto_reader_open(canto_reader *in, const canto_config_place *origin, const char *text,
                                size_t length)
 {
     library *yaml = calloc(1, sizeof *yaml);
@@ -50,7 +50,7 @@ static canto_status fail_syntax(const canto_reader *in, const yaml_parser_t *par
         CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory to read the configuration");
     }
     bool reading = parser->error == YAML_READER_ERROR;
-    const canto_place place = place_of(in, reading ? parser->mark : parser->problem_mark);
+    const canto_config_place place = place_of(in, reading ? parser->mark : parser->problem_mark);
     const char *problem = parser->problem ? parser->problem : "cannot be read";
     if (!parser->context || place.line == 0) {
         return canto_config_fail(&place, "not valid YAML: %s", problem);
@@ -135,7 +135,7 @@ canto_status canto_reader_name(const canto_reader *in, size_t size, char *name)
 }
 
 canto_status canto_reader_scalar(const canto_reader *in, const canto_key *key,
-                                 const canto_place *named, void *base)
+                                 const canto_config_place *named, void *base)
 {
     if (in->node != CANTO_NODE_SCALAR) {
         return canto_config_fail(&in->place, "%s must be %s, not a %s", key->name,

@@ -14,7 +14,7 @@
 // What is being read: a scalar for a key, at a place.
 typedef struct scalar {
     const canto_key *key;
-    const canto_place *place;
+    const canto_config_place *place;
     const char *text; // ended by NUL
     size_t length;
     bool plain;
@@ -318,8 +318,8 @@ bool canto_key_is_list(const canto_key *key)
     return !types[key->type].read;
 }
 
-canto_status canto_value_read(const canto_key *key, const canto_place *place, const char *text,
-                              size_t length, bool plain, void *base)
+canto_status canto_value_read(const canto_key *key, const canto_config_place *place,
+                              const char *text, size_t length, bool plain, void *base)
 {
     const scalar from = {key, place, text, length, plain};
     if (canto_key_is_list(key)) return fail_type(&from);

@@ -14,15 +14,16 @@ typedef struct target {
 
 canto_status canto_config_fail_unknown(const canto_key *table, const char *section,
                                        const char *name, const char *where,
-                                       const canto_place *place)
+                                       const canto_config_place *place)
 {
     char hint[96];
     canto_key_suggest(table, section, name, sizeof hint, hint);
     return canto_config_fail(place, "unknown key '%s' in %s%s", name, where, hint);
 }
 
-static canto_status read_value(canto_reader *in, const canto_key *key, const canto_place *named,
-                               bool predefined, canto_config *config)
+static canto_status read_value(canto_reader *in, const canto_key *key,
+                               const canto_config_place *named, bool predefined,
+                               canto_config *config)
 {
     if (key->type == CANTO_KEY_INTS) return canto_config_ints(in, key, named, config);
     if (key->type == CANTO_KEY_MIXERS) {
@@ -39,7 +40,7 @@ static canto_status read_section(canto_reader *in, const char *section, const ta
     CANTO_TRY(canto_reader_next(in));
     while (in->node != CANTO_NODE_MAPPING_END) {
         char name[sizeof(canto_quote)];
-        const canto_place place = in->place;
+        const canto_config_place place = in->place;
         CANTO_TRY(canto_reader_name(in, sizeof name, name));
         const canto_key *key = canto_key_find(canto_keys, prefix, name);
         if (!key) return canto_config_fail_unknown(canto_keys, prefix, name, where, &place);
@@ -56,7 +57,7 @@ static canto_status read_section(canto_reader *in, const char *section, const ta
     return CANTO_OK;
 }
 
-static canto_status fail_section(const char *name, const canto_place *place)
+static canto_status fail_section(const char *name, const canto_config_place *place)
 {
     char hint[96];
     canto_section_suggest(name, sizeof hint, hint);
@@ -65,7 +66,7 @@ static canto_status fail_section(const char *name, const canto_place *place)
 }
 
 static canto_status expect_section(const canto_reader *in, const char *name,
-                                   const canto_place *named)
+                                   const canto_config_place *named)
 {
     if (in->node == CANTO_NODE_MAPPING) return CANTO_OK;
     if (canto_reader_null(in)) {
@@ -81,7 +82,7 @@ static canto_status read_sections(canto_reader *in, const target *out)
     CANTO_TRY(canto_reader_next(in));
     while (in->node != CANTO_NODE_MAPPING_END) {
         char name[sizeof(canto_quote)], word[sizeof(canto_quote) + 2];
-        const canto_place place = in->place;
+        const canto_config_place place = in->place;
         CANTO_TRY(canto_reader_name(in, sizeof name, name));
         if (!canto_key_is_section(name)) return fail_section(name, &place);
         snprintf(word, sizeof word, " %s ", name);
@@ -129,9 +130,9 @@ static canto_status read_file(canto_reader *in, const target *out)
 canto_status canto_config_yaml(const char *name, const char *text, size_t length, canto_config *out,
                                canto_config_source *source)
 {
-    const canto_place start = {.name = name, .line = 1, .column = 1};
+    const canto_config_place start = {.name = name, .line = 1, .column = 1};
     if (length > CANTO_CONFIG_FILE_MAX) {
-        const canto_place whole = {.name = name};
+        const canto_config_place whole = {.name = name};
         return canto_config_fail(&whole, "a configuration of more than %d bytes",
                                  CANTO_CONFIG_FILE_MAX);
     }
@@ -150,15 +151,15 @@ static canto_status read_list(canto_reader *in, const canto_key *key, bool prede
     if (in->node == CANTO_NODE_END) {
         return canto_config_fail(&in->place, "no value: write [] for an empty list");
     }
-    const canto_place place = in->place;
+    const canto_config_place place = in->place;
     CANTO_TRY(read_value(in, key, &place, predefined, out));
     return close_document(in);
 }
 
-canto_status canto_config_yaml_list(const canto_key *key, const canto_place *place, bool predefined,
-                                    const char *text, canto_config *out)
+canto_status canto_config_yaml_list(const canto_key *key, const canto_config_place *place,
+                                    bool predefined, const char *text, canto_config *out)
 {
-    canto_place whole = *place;
+    canto_config_place whole = *place;
     whole.line = 0; // the text stands elsewhere
     canto_reader in;
     CANTO_TRY(canto_reader_open(&in, &whole, text, strlen(text)));

@@ -3,10 +3,12 @@
 #define _GNU_SOURCE
 #include "launch/data.h"
 
+#include "parallel/digest.h"
 #include "runtime/rng.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,6 +32,21 @@ static canto_status map_text(const char *path, canto_data *data)
     return CANTO_OK;
 }
 
+canto_status canto_data_anchor(canto_config *config)
+{
+    char *absolute = realpath(config->data.path, NULL);
+    if (!absolute) return CANTO_OK;
+    const size_t room = sizeof config->data.path;
+    bool fits = (size_t)snprintf(config->data.path, room, "%s", absolute) < room;
+    free(absolute);
+    if (!fits)
+        CANTO_FAIL(
+            CANTO_ERROR_CONFIG,
+            "data.path: longer than %zu bytes from the root; move the text to a shorter path",
+            room - 1);
+    return CANTO_OK;
+}
+
 canto_status canto_data_open(const canto_config *config, int dp, canto_data *out)
 {
     *out = (canto_data){.seed = config->run.seed,
@@ -42,6 +59,12 @@ canto_status canto_data_open(const canto_config *config, int dp, canto_data *out
                    "train.batch: %lld sequences cannot be shared by %d replicas; choose a multiple "
                    "of parallel.dp",
                    (long long)config->train.batch, dp);
+    }
+    if (out->max_documents < out->sequences) {
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "data.max_documents: %d documents are fewer than the %d sequences of a replica; "
+                   "raise it",
+                   out->max_documents, out->sequences);
     }
     if (config->model.vocab < 256)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "model.vocab: %d is too small for bytes; use 256 or more",
@@ -62,6 +85,19 @@ void canto_data_close(canto_data *data)
 {
     if (data->text) munmap((void *)data->text, (size_t)data->size);
     *data = (canto_data){0};
+}
+
+uint64_t canto_data_digest(const canto_data *data)
+{
+    enum { PROBES = 4096 };
+    canto_digest digest;
+    canto_digest_init(&digest);
+    canto_digest_add(&digest, 1, &data->size);
+    for (int64_t i = 0; i < PROBES; i++) {
+        const int64_t byte = data->text[data->size / PROBES * i + data->size % PROBES * i / PROBES];
+        canto_digest_add(&digest, 1, &byte);
+    }
+    return canto_digest_value(&digest);
 }
 
 canto_status canto_batch_create(canto_arena *arena, const canto_data *data, int64_t tokens,

@@ -36,9 +36,14 @@ typedef struct canto_batch {
     int64_t targets_n; // targets of the whole stream, all ranks
 } canto_batch;
 
+// Local. Makes data.path absolute, so that a run can be continued and evaluated in any working
+// directory; left alone if there is no such file (canto_data_open tells that).
+canto_status canto_data_anchor(canto_config *config);
 // Local. CANTO_ERROR_CONFIG naming data.path if it cannot be read, or is too short for one window.
 canto_status canto_data_open(const canto_config *config, int dp, canto_data *out);
 void canto_data_close(canto_data *data);
+// Of the text's size and 4096 bytes spread evenly over it: tells two texts apart, not every change.
+uint64_t canto_data_digest(const canto_data *data);
 
 canto_status canto_batch_create(canto_arena *arena, const canto_data *data, int64_t tokens,
                                 canto_batch *out);

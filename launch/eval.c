@@ -24,6 +24,11 @@ typedef struct {
 static const int shown_orders[] = {0, 2, 3, 4};
 enum { SHOWN = sizeof shown_orders / sizeof *shown_orders, SHOWN_MAX = 4 };
 
+// A division that suits any number of ranks, in place of the run's own.
+static const char *const any_ranks[] = {"parallel.dp=0", "parallel.cp=0", "parallel.softmax=ring",
+                                        "parallel.layout=zigzag", "parallel.weights=[]"};
+enum { ANY_RANKS = sizeof any_ranks / sizeof *any_ranks };
+
 static void print_table(const evaluation *e)
 {
     printf("%-28s %10s\n", "model", "bits/byte");
@@ -73,30 +78,42 @@ static canto_status evaluate(canto_trainer *trainer, canto_store_reader *reader,
     return canto_comm_agree(job->mesh.control, compares ? compare(trainer, e) : CANTO_OK);
 }
 
+// config.yaml may have been edited since, and shapes alone do not tell, say, one number of heads
+// from another.
+static canto_status check_model(const canto_store_reader *reader, const canto_config *config)
+{
+    canto_config stored;
+    CANTO_TRY(canto_checkpoint_config(reader, &stored));
+    return canto_config_same_model(&stored, config);
+}
+
 static canto_status run(canto_job *job, canto_store_reader *reader, const canto_config *config,
                         const canto_arguments *a)
 {
     canto_trainer trainer = {0};
     evaluation e = {.orders = a->orders};
-    canto_status status = canto_trainer_create(config, job, false, &trainer);
+    canto_status status = canto_comm_agree(job->mesh.control, check_model(reader, config));
+    if (status == CANTO_OK) status = canto_trainer_create(config, job, false, &trainer);
     if (status == CANTO_OK) status = evaluate(&trainer, reader, &e);
     if (status == CANTO_OK && job->world->rank == 0) (a->json ? print_json : print_table)(&e);
     canto_trainer_destroy(&trainer);
     return status;
 }
 
-// The configuration of the run's latest start, on whatever ranks there are now.
+// The configuration of the run's latest start, divided over whatever ranks there are now.
 static canto_status read_config(const canto_arguments *a, canto_config *config)
 {
     char path[CANTO_TEXT_MAX + 16];
-    char *overrides[CANTO_POSITIONAL_MAX + 2] = {"parallel.dp=0", "parallel.cp=0"};
-    for (int i = 1; i < a->positional_n; i++) overrides[i + 1] = a->positional[i];
+    char *overrides[ANY_RANKS + CANTO_POSITIONAL_MAX];
+    int n = ANY_RANKS;
+    memcpy(overrides, any_ranks, sizeof any_ranks);
+    for (int i = 1; i < a->positional_n; i++) overrides[n++] = a->positional[i];
     snprintf(path, sizeof path, "%s/config.yaml", a->positional[0]);
     if (access(path, R_OK) != 0) {
         CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no run: %s: %s", a->positional[0], path,
                    strerror(errno));
     }
-    return canto_config_read(path, a->positional_n + 1, overrides, config, NULL);
+    return canto_config_read(path, n, overrides, config, NULL);
 }
 
 int canto_command_eval(int argc, char **argv)

@@ -8,9 +8,10 @@ typedef struct {
 
 static const row rows[] = {
     {CANTO_EXIT_DONE, "done"},
-    {CANTO_EXIT_CONFIG, "the configuration or the command line is wrong; nothing was started"},
+    {CANTO_EXIT_CONFIG, "the configuration or the command line is wrong"},
     {CANTO_EXIT_CHECKPOINT,
      "a checkpoint is damaged, missing or incompatible, or the run directory is in use"},
+    {CANTO_EXIT_LACKING, "this build or this system lacks something that is needed"},
     {CANTO_EXIT_SOFTWARE, "a defect of the program"},
     {CANTO_EXIT_SYSTEM, "the system has not enough memory"},
     {CANTO_EXIT_FILE, "a file cannot be read or written"},
@@ -35,7 +36,7 @@ canto_exit canto_exit_of(canto_status status)
         [CANTO_ERROR_MISMATCH] = CANTO_EXIT_COMM,
         [CANTO_ERROR_TIMEOUT] = CANTO_EXIT_HANG,
         [CANTO_ERROR_NUMBERS] = CANTO_EXIT_NUMBERS,
-        [CANTO_ERROR_UNSUPPORTED] = CANTO_EXIT_SOFTWARE,
+        [CANTO_ERROR_UNSUPPORTED] = CANTO_EXIT_LACKING,
     };
     return codes[status];
 }

@@ -22,11 +22,6 @@ static const char *rank_variable(void)
     return NULL;
 }
 
-bool canto_job_is_launched(void)
-{
-    return rank_variable() != NULL;
-}
-
 int canto_job_rank_hint(void)
 {
     const char *value = rank_variable();
@@ -57,15 +52,25 @@ static canto_status open_world(const canto_config *config, canto_job *job)
     return canto_comm_checked_open(plain, checks, &job->world);
 }
 
-canto_status canto_job_open(const canto_config *config, canto_job *out)
+static canto_status open_job(const canto_config *config, bool mpi, canto_job *out)
 {
-    *out = (canto_job){.mpi = canto_job_is_launched()};
+    *out = (canto_job){.mpi = mpi};
     CANTO_TRY(open_world(config, out));
     canto_log_init(&out->log, stderr, out->world->rank, out->mpi);
     CANTO_TRY(canto_threads_set(out->world, &out->threads));
     canto_status status =
         canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
     return canto_comm_agree(out->world, status); // so that the sentence is one rank's
+}
+
+canto_status canto_job_open(const canto_config *config, canto_job *out)
+{
+    return open_job(config, rank_variable() != NULL, out);
+}
+
+canto_status canto_job_open_alone(const canto_config *config, canto_job *out)
+{
+    return open_job(config, false, out);
 }
 
 // A failure that every rank knows of is told once; one that only this rank knows of is told here.

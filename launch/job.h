@@ -18,12 +18,12 @@ typedef struct canto_job {
 // Rank that the launcher (mpirun, mpiexec, srun) gave this process, known before MPI starts; 0
 // without a launcher.
 int canto_job_rank_hint(void);
-// Whether a launcher started this process; without one a job is a single process and MPI is not
-// started.
-bool canto_job_is_launched(void);
 
-// Collective. Opens the world (MPI under a launcher, else one rank), sets threads, makes the mesh.
+// Collective. Opens the world, sets threads, makes the mesh. Without a launcher a job is a single
+// process and MPI is not started.
 canto_status canto_job_open(const canto_config *config, canto_job *out);
+// Local. The same as a single process, also under a launcher.
+canto_status canto_job_open_alone(const canto_config *config, canto_job *out);
 // Ends a job. With a failure it prints the sentence (once for sentences that all ranks share) and,
 // where ranks may still wait for each other, ends the whole job. Returns the exit code.
 int canto_job_close(canto_job *job, canto_status status, int code);

@@ -6,9 +6,10 @@
 
 #include "runtime/status.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+struct json_t; // of jansson
 
 typedef struct canto_metrics_step {
     int64_t step; // 1-based
@@ -37,11 +38,11 @@ canto_status canto_metrics_write_step(const canto_metrics *metrics,
 // Adds "event": name and "time"; takes over `fields` (a new JSON object), also on failure.
 // CANTO_ERROR_NUMBERS for NULL, which json_pack returns for a number that is not finite.
 canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,
-                                       json_t *fields);
+                                       struct json_t *fields);
 
 // Calls `visit` with every object of RUN/metrics.jsonl; lines that are no JSON are skipped and
 // counted.
-typedef void (*canto_metrics_visit)(void *context, const json_t *record);
+typedef void (*canto_metrics_visit)(void *context, const struct json_t *record);
 canto_status canto_metrics_read(const char *run, canto_metrics_visit visit, void *context,
                                 int64_t *skipped);
 

@@ -8,6 +8,7 @@
 #include "launch/metrics.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>

@@ -7,6 +7,7 @@
 //     RUN/metrics.jsonl            one object a step, and events
 //     RUN/metrics.discarded.jsonl  records of steps beyond the checkpoint that was resumed from
 //     RUN/checkpoints/             committed steps
+//     RUN/loss.* RUN/eval.dat      made by `canto plot`, anew each time
 #ifndef CANTO_LAUNCH_RUN_DIR_H
 #define CANTO_LAUNCH_RUN_DIR_H
 
@@ -16,7 +17,7 @@
 
 // Collective. Makes the directory (and its parents) and takes its lock on rank 0.
 canto_status canto_run_dir_open(const canto_config *config, canto_job *job, canto_lock *lock);
-// Local, rank 0. Nothing is overwritten: a different config.yaml is renamed first.
+// Local, rank 0. Nothing is overwritten: a different config.yaml is kept as config.N.yaml.
 canto_status canto_run_dir_write_config(const canto_config *config);
 
 #endif

@@ -21,6 +21,14 @@ static canto_status show(const canto_arguments *a)
     return status;
 }
 
+static void list_keys(bool json)
+{
+    if (json)
+        canto_config_keys_json(stdout);
+    else
+        canto_config_help(stdout, false);
+}
+
 int canto_command_config(int argc, char **argv)
 {
     canto_arguments a;
@@ -30,7 +38,7 @@ int canto_command_config(int argc, char **argv)
     if (strcmp(a.positional[0], "show") == 0)
         status = show(&a);
     else if (strcmp(a.positional[0], "keys") == 0)
-        canto_config_help(stdout, false);
+        list_keys(a.json);
     else
         status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                                    "config: '%s' is neither show nor keys", a.positional[0]);

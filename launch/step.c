@@ -1,11 +1,11 @@
 // The training step, top to bottom: batch, plan, forward, loss, backward, reduction, update. Inside
 // a context group the layers send; over all ranks go the gradients, one small record with the loss
 // and the plan's digest, and one with the step's figures.
-#define _GNU_SOURCE
 #include "launch/trainer.h"
 
+#include "runtime/clock.h"
+
 #include <math.h>
-#include <time.h>
 
 // What each rank tells the others after its last forward pass.
 typedef struct {
@@ -24,20 +24,10 @@ _Static_assert(sizeof(loss_record) <= CANTO_RECORD_BYTES &&
                    sizeof(figures_record) <= CANTO_RECORD_BYTES,
                "records fit");
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 // The losses summed in rank order, and a check that the ranks of every context group made the same
 // plan.
-static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine, double *total)
+static canto_status sum_losses(const canto_mesh *mesh, const loss_record *all, double *total)
 {
-    const canto_mesh *mesh = &trainer->job->mesh;
-    loss_record *all = trainer->records;
-    CANTO_TRY(canto_comm_gather_small(mesh->control, sizeof *mine, mine, all));
     *total = 0;
     for (int r = 0; r < mesh->control->size; r++) {
         int first = r / mesh->cp * mesh->cp;
@@ -50,9 +40,20 @@ static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine,
         *total += all[r].loss_sum;
     }
     if (!isfinite(*total))
-        CANTO_FAIL(CANTO_ERROR_NUMBERS, "the loss is not finite; lower train.lr or raise "
-                                        "train.warmup, and start again from the last checkpoint");
+        CANTO_FAIL(CANTO_ERROR_NUMBERS,
+                   "the loss is not finite, and would not be if the run were continued; start "
+                   "another run.dir with a lower train.lr or a longer train.warmup");
     return CANTO_OK;
+}
+
+static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine, double *total)
+{
+    canto_comm *control = trainer->job->mesh.control;
+    loss_record *all = trainer->records;
+    CANTO_TRY(canto_comm_gather_small(control, sizeof *mine, mine, all));
+    // All ranks find the same fault, so only then they agree, for one of them to tell it.
+    canto_status status = sum_losses(&trainer->job->mesh, all, total);
+    return status == CANTO_OK ? CANTO_OK : canto_comm_agree(control, status);
 }
 
 static figures_record traffic(const canto_job *job)
@@ -119,7 +120,7 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
     int64_t first = (step - 1) * samples;
     int64_t targets = canto_data_targets(&trainer->data, first, samples);
     figures_record before = traffic(trainer->job);
-    double start = seconds();
+    double start = canto_clock_s();
     double total;
     loss_record sum = {0};
     *out = (canto_step_result){0};
@@ -133,7 +134,7 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
         canto_optimizer_step(&trainer->optimizer, mesh->control, step, &out->grad_norm, &out->lr));
     out->loss = total / (double)targets;
     CANTO_TRY(reduce_figures(trainer, before, requests, out));
-    out->step_s = seconds() - start;
+    out->step_s = canto_clock_s() - start;
     return CANTO_OK;
 }
 

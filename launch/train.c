@@ -10,6 +10,7 @@
 #include "launch/run_dir.h"
 #include "launch/signals.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -142,7 +143,6 @@ static canto_status after_step(run *r, const canto_step_result *result)
 static canto_status train(run *r)
 {
     CANTO_TRY(start(r));
-    canto_signals_catch();
     while (r->step < r->config->train.steps && !r->leave) {
         canto_step_result result;
         CANTO_TRY(canto_trainer_step(&r->trainer, r->step + 1, canto_signals_take(), &result));
@@ -165,10 +165,12 @@ int canto_command_train(int argc, char **argv)
     canto_status status = canto_config_read(arguments.positional[0], arguments.positional_n - 1,
                                             arguments.positional + 1, &config, &source);
     if (status == CANTO_OK) status = canto_config_require(&config, source, "data.path");
+    if (status == CANTO_OK) status = canto_data_anchor(&config);
     canto_config_source_destroy(&source);
     if (status != CANTO_OK) return canto_job_refuse(status);
     canto_job job;
     run r = {.config = &config, .job = &job, .metrics = {.file = -1}};
+    canto_signals_catch(); // before the start, which may take long: a request is kept until a step
     status = canto_job_open(&config, &job);
     if (status == CANTO_OK) status = train(&r);
     canto_metrics_close(&r.metrics);

@@ -64,27 +64,49 @@ static canto_status measure_and_build(canto_trainer *trainer, bool gradients)
 }
 
 // The configuration may leave the number of context ranks open; here it is known.
-static canto_status check_weights(const canto_config *config, const canto_mesh *mesh)
+static canto_status check_ranks(const canto_config *config, const canto_mesh *mesh)
 {
     const int n = config->parallel.weights_n;
-    if (n == 0 || n == mesh->cp) return CANTO_OK;
-    CANTO_FAIL(CANTO_ERROR_CONFIG,
-               "parallel.weights has %d shares for %d context ranks; write one for each rank", n,
-               mesh->cp);
+    if (n > 0 && n != mesh->cp)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "parallel.weights has %d shares for %d context ranks; write one for each rank",
+                   n, mesh->cp);
+    if (!config->parallel.softmax->applicable(mesh->cp))
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "parallel.softmax %s cannot work on %d context ranks; choose another",
+                   config->parallel.softmax->name, mesh->cp);
+    return CANTO_OK;
+}
+
+// Another text on one rank would train the model on a mixture that nobody asked for.
+static canto_status check_text(const canto_data *data, canto_comm *world)
+{
+    const int64_t mine = (int64_t)canto_data_digest(data);
+    int64_t first = mine;
+    CANTO_TRY(canto_comm_bcast(world, 0, canto_tensor_vector(CANTO_I64, &first, 1)));
+    canto_status status = CANTO_OK;
+    if (mine != first)
+        status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                                   "data.path: the text is another one than on rank 0 (here %lld "
+                                   "bytes); give every rank the same file",
+                                   (long long)data->size);
+    return canto_comm_agree(world, status);
 }
 
 static canto_status open_data(canto_trainer *trainer)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
-    CANTO_TRY(check_weights(trainer->config, mesh));
-    return canto_data_open(trainer->config, mesh->dp, &trainer->data);
+    canto_status status = check_ranks(trainer->config, mesh);
+    if (status == CANTO_OK) status = canto_data_open(trainer->config, mesh->dp, &trainer->data);
+    CANTO_TRY(canto_comm_agree(mesh->world, status));
+    return check_text(&trainer->data, mesh->world);
 }
 
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out)
 {
     *out = (canto_trainer){.config = config, .job = job};
-    CANTO_TRY(canto_comm_agree(job->world, open_data(out)));
+    CANTO_TRY(open_data(out));
     canto_status status = measure_and_build(out, gradients);
     return canto_comm_agree(job->world, status);
 }

@@ -38,8 +38,8 @@ typedef struct canto_step_requests {
     bool save, leave;
 } canto_step_requests;
 
-// Collective on the world: sizes by a measuring run, then the real arenas. The model's parameters
-// are not set.
+// Collective on the world: opens the text, which must be the same on every rank; sizes by a
+// measuring run, then the real arenas. The model's parameters are not set.
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out);
 void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer

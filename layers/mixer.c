@@ -7,24 +7,25 @@
 
 const canto_mixer_kind canto_mixer_kinds[] = {
     {.name = "softmax",
-     .help = "softmax attention with grouped heads, optional window",
-     .softmax = true,
-     .source = "Vaswani et al., arXiv 1706.03762"},
+     .help = "softmax attention with grouped heads, optional window (Vaswani et al., arXiv "
+             "1706.03762)",
+     .softmax = true},
     {.name = "basic",
-     .help = "linear attention with 1 + elu features, divided by the sum of weights",
+     .help = "linear attention with 1 + elu features, divided by the sum of weights (Katharopoulos "
+             "et al., arXiv 2006.16236)",
      .feature = CANTO_FEATURE_ELU1,
      .ones = true,
      .decay = CANTO_DECAY_NONE,
      .output_norm = CANTO_OUTPUT_NORM_HEAD,
-     .scale_q = true,
-     .source = "Katharopoulos et al., arXiv 2006.16236"},
+     .scale_q = true},
     {.name = "lightning",
-     .help = "linear attention with silu features, constant decay, norm and gate",
+     .help =
+         "linear attention with silu features, constant decay, norm and gate (Qin et al., arXiv "
+         "2307.14995, 2405.17381)",
      .feature = CANTO_FEATURE_SILU,
      .decay = CANTO_DECAY_ALIBI_LAYERED,
      .output_norm = CANTO_OUTPUT_NORM_FULL,
-     .gate = true,
-     .source = "Qin et al., arXiv 2405.17381"},
+     .gate = true},
     {.name = NULL},
 };
 

@@ -34,7 +34,7 @@ typedef enum canto_output_norm {
 // these.
 typedef struct canto_mixer_kind {
     const char *name; // "softmax", "basic", "lightning"
-    const char *help; // one line
+    const char *help; // one line, with the paper
     bool softmax;
     canto_feature feature;         // of q and k
     bool ones;                     // normaliser column by default
@@ -42,7 +42,6 @@ typedef struct canto_mixer_kind {
     canto_output_norm output_norm; // when the normaliser column is off
     bool gate;                     // output multiplied by a linear gate of the input
     bool scale_q;                  // q divided by sqrt(key_dim)
-    const char *source;            // paper
 } canto_mixer_kind;
 
 extern const canto_mixer_kind canto_mixer_kinds[]; // ended by name NULL

@@ -31,6 +31,17 @@ canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_co
                              (void **)&out->second);
 }
 
+// All ranks find the same fault, so only then they agree, for one of them to tell it.
+static canto_status fail_norm(canto_comm *control, int64_t step)
+{
+    return canto_comm_agree(
+        control, canto_error_raise(CANTO_ERROR_NUMBERS, __FILE__, __LINE__,
+                                   "the gradient's norm is not finite in step %lld, and would not "
+                                   "be if the run were continued; start another run.dir with a "
+                                   "lower train.lr or a longer train.warmup",
+                                   (long long)step));
+}
+
 static canto_status global_norm(const canto_optimizer *optimizer, canto_comm *control, int64_t step,
                                 double *norm)
 {
@@ -42,13 +53,8 @@ static canto_status global_norm(const canto_optimizer *optimizer, canto_comm *co
     }
     // Every rank gets the same sum, so every rank takes the same branch.
     CANTO_TRY(canto_comm_sum_small(control, 1, &sum));
-    if (!isfinite(sum))
-        CANTO_FAIL(CANTO_ERROR_NUMBERS,
-                   "optimizer: the gradient's norm is not finite in step %lld; lower train.lr or "
-                   "look at the data of this step",
-                   (long long)step);
     *norm = sqrt(sum);
-    return CANTO_OK;
+    return isfinite(sum) ? CANTO_OK : fail_norm(control, step);
 }
 
 typedef struct update {

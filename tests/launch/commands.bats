@@ -15,6 +15,17 @@ load helpers
     cmp "$BATS_TEST_TMPDIR/d" "$BATS_TEST_TMPDIR/e"
 }
 
+@test "generate: any bytes as prompt, none is refused; a vocabulary beyond bytes still writes bytes" {
+    run -0 train 1 model.vocab=300 train.steps=1
+    "$canto" generate "$run_dir" -p $'\xff\xc3\xa9' -n 200 --temperature 50 > "$BATS_TEST_TMPDIR/a"
+    [ "$(wc -c < "$BATS_TEST_TMPDIR/a")" -eq 204 ]
+    [ "$(head -c 3 "$BATS_TEST_TMPDIR/a" | od -An -tx1)" = " ff c3 a9" ]
+    "$canto" generate "$run_dir" -p x -n 0 > "$BATS_TEST_TMPDIR/b"
+    [ "$(wc -c < "$BATS_TEST_TMPDIR/b")" -eq 2 ]
+    run -2 "$canto" generate "$run_dir" -p ""
+    [[ "$output" == *"prompt is empty"* ]]
+}
+
 @test "eval gives the same bits per byte on any number of ranks, as table and JSON" {
     run -0 train 2
     for n in 1 3; do on $n eval "$run_dir" --json 2> /dev/null | jq -r .bits_per_byte > "$BATS_TEST_TMPDIR/eval-$n"; done
@@ -25,14 +36,25 @@ load helpers
     [[ "$output" == *"n-gram, order 4"*"this run, step 20"* ]]
 }
 
+@test "eval of a run on uneven shares works on any ranks; an edited model is refused with key and values" {
+    run -0 train 2 parallel.layout=uneven 'parallel.weights=[1, 3]'
+    for n in 1 3; do on $n eval "$run_dir" --json 2> /dev/null | jq -r .bits_per_byte > "$BATS_TEST_TMPDIR/eval-$n"; done
+    closer "$BATS_TEST_TMPDIR/eval-1" "$BATS_TEST_TMPDIR/eval-3" 1e-5
+    sed -i 's/rope_base: 10000/rope_base: 5000/' "$run_dir/config.yaml"
+    run -2 on 2 eval "$run_dir"
+    [ "$(grep -c 'model.rope_base was 10000.*5000' <<< "$output")" -eq 1 ]
+}
+
 @test "ckpt ls and verify, as table and JSON" {
     run -0 train 2 store.every=10 store.keep_last=5
     run -0 "$canto" ckpt ls "$run_dir"
     [ "${#lines[@]}" -eq 3 ]
     "$canto" ckpt ls "$run_dir" --json | jq -e 'map(.step) == [10, 20] and all(.shards == 2)'
-    "$canto" ckpt verify "$run_dir" --json | jq -e 'all(.good)'
+    "$canto" ckpt ls "$run_dir" --json --step 10 | jq -e 'map(.step) == [10]'
+    "$canto" ckpt verify "$run_dir" --json | jq -e 'length == 2 and all(.good)'
     run -3 "$canto" ckpt verify "$run_dir" --step 7
     run -3 "$canto" ckpt verify "$BATS_TEST_TMPDIR/nowhere"
+    run -3 "$canto" ckpt ls "$BATS_TEST_TMPDIR/nowhere"
 }
 
 @test "plot draws the loss curve" {
@@ -40,6 +62,8 @@ load helpers
     run -0 train 1
     run -0 "$canto" plot "$run_dir"
     grep -q '<svg' "$run_dir/loss.svg"
+    run -69 env PATH=/nowhere "$canto" plot "$run_dir"
+    [[ "$output" == *"install gnuplot-nox"* ]]
 }
 
 @test "config show tells value and origin; config keys tells all keys" {
@@ -49,6 +73,19 @@ load helpers
     "$canto" config show "$config" --json | jq -e . > /dev/null
     run -0 "$canto" config keys
     [[ "$output" == *"layout"* ]]
+    [[ "$output" == *"lasp2: W(W-1) messages"* ]]
+    "$canto" config keys --json | jq -e '(map(.key) | index("train.lr")) and (.[] | select(.key == "parallel.softmax") | .choices | length == 3)'
+}
+
+@test "commands of one process do their work once, also under mpirun" {
+    run -0 train 1 train.steps=1
+    for command in "ckpt ls $run_dir" "ckpt verify $run_dir" "config show $config" "config keys" man --version --help "generate $run_dir -n 5"; do
+        "$canto" $command > "$BATS_TEST_TMPDIR/one"
+        on 3 $command > "$BATS_TEST_TMPDIR/three"
+        cmp "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/three"
+    done
+    run -3 on 2 ckpt verify "$BATS_TEST_TMPDIR/nowhere"
+    [ "$(grep -c nowhere <<< "$output")" -eq 1 ]
 }
 
 @test "wrong commands and arguments end with exit code 2 and one sentence" {

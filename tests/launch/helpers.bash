@@ -30,3 +30,12 @@ closer() { # FILE FILE TOLERANCE: columns of numbers agree, relatively
         NF != 2 { print "line " NR " has no partner"; exit 1 }
         { d = $1 > $2 ? $1 - $2 : $2 - $1; if (d > tolerance * ($1 > 0 ? $1 : -$1)) { print "line " NR ": " $0; exit 1 } }'
 }
+
+until_true() { # COMMAND...: tries for 20 seconds at most
+    for _ in $(seq 200); do
+        if "$@"; then return 0; fi
+        sleep 0.1
+    done
+    echo "never came true: $*"
+    return 1
+}

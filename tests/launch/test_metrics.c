@@ -5,6 +5,7 @@
 #include "tests/canto_test.h"
 
 #include <float.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

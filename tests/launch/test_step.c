@@ -92,6 +92,26 @@ static void another_plan_on_one_rank_is_told_on_all(void **state)
     trained_destroy(&t);
 }
 
+static void another_text_on_one_rank_is_told_on_all(void **state)
+{
+    (void)state;
+    static trained t;
+    int size = canto_test_world->size;
+    trained_create(canto_test_world, 1, tiny, &t);
+    canto_trainer_destroy(&t.trainer);
+    if (size > 1 && canto_test_world->rank == size - 1) {
+        FILE *text = fopen(t.text, "a");
+        assert_non_null(text);
+        assert_int_equal(fputs("x", text) >= 0 && fclose(text) == 0, 1);
+    }
+    canto_status status = canto_trainer_create(&t.config, &t.job, true, &t.trainer);
+    if (size == 1)
+        CANTO_TEST_OK(status);
+    else
+        CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "the text is another one than on rank 0", status);
+    trained_destroy(&t);
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -143,6 +163,7 @@ static void shares_fit_the_number_of_ranks(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_is_that_of_one_rank_on_any_mesh),
     cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
+    cmocka_unit_test(another_text_on_one_rank_is_told_on_all),
     cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
     cmocka_unit_test(shares_fit_the_number_of_ranks),
 };

@@ -84,6 +84,24 @@ load helpers
     [ "$(field step | sort -n | uniq -d | wc -l)" -eq 0 ]
 }
 
+@test "a step to stop after that is past stops nothing: the same command continues" {
+    run -75 train 1 train.stop_after=5
+    run -0 train 1 train.stop_after=5
+    [[ "$output" == *"done: step 20"* ]]
+    run -0 train 1 run.dir="$run_dir-2" train.stop_after=50
+    [[ "$output" == *"done: step 20"* ]]
+}
+
+@test "a run continues in another working directory, with the text named in another way" {
+    cp "$text" "$BATS_TEST_TMPDIR/text"
+    cd "$BATS_TEST_TMPDIR"
+    run -75 on 1 train "$config" run.dir="$run_dir" data.path=text train.stop_after=5
+    cd /
+    run -0 on 1 train "$config" run.dir="$run_dir" data.path="$BATS_TEST_TMPDIR/text"
+    [[ "$output" == *"continues after step 5"* ]]
+    run -0 "$canto" eval "$run_dir"
+}
+
 @test "a finished run is left as it is; more steps continue it" {
     run -0 train 1
     before=$(field loss_bits | md5sum)
@@ -126,11 +144,28 @@ load helpers
     [ "$(grep -c '/nowhere' <<< "$output")" -eq 1 ]
     run -2 on 3 train "$config" data.path="$text" run.dir="$run_dir" parallel.dp=2
     [ "$(grep -c 'parallel' <<< "$output")" -eq 1 ]
+    run -2 train 3 parallel.layout=uneven 'parallel.weights=[1, 2]'
+    [ "$(grep -c 'parallel.weights has 2 shares for 3' <<< "$output")" -eq 1 ]
+    run -2 train 2 data.max_documents=1
+    [ "$(grep -c 'data.max_documents' <<< "$output")" -eq 1 ]
+    run -2 train 2 parallel.softmax=serial
+    [ "$(grep -c 'parallel.softmax serial' <<< "$output")" -eq 1 ]
+}
+
+@test "a run directory that cannot be made is told once, with exit code 74" {
+    run -74 train 2 run.dir=/proc/nowhere/run
+    [ "$(grep -c '/proc/nowhere' <<< "$output")" -eq 1 ]
+}
+
+@test "numbers that are not finite end the run once, with exit code 85; its checkpoint stays good" {
+    run -85 train 3 train.lr=100 train.min_lr=0 train.warmup=0 train.weight_decay=10 store.every=1
+    [ "$(grep -c 'not finite' <<< "$output")" -eq 1 ]
+    run -0 "$canto" ckpt verify "$run_dir"
 }
 
 @test "a live owner of the run directory is refused by name; a dead one is taken over" {
     train 1 train.steps=100000 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
-    until grep -q '^step' "$BATS_TEST_TMPDIR/log"; do sleep 0.1; done
+    until_true grep -q '^step' "$BATS_TEST_TMPDIR/log"
     run -3 train 1
     [[ "$output" == *"lock"* ]]
     pkill -KILL -f "canto train .*$run_dir"
@@ -139,16 +174,26 @@ load helpers
     [[ "$output" == *"lock"* ]]
 }
 
-@test "USR2: every rank saves and leaves at the same step with exit code 75" {
+@test "USR2, forwarded by mpirun: every rank saves and leaves at the same step with exit code 75" {
     train 2 train.steps=100000 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
     job=$!
-    until grep -q '^step' "$BATS_TEST_TMPDIR/log"; do sleep 0.1; done
-    pkill -USR2 -f "^$canto train .*$run_dir" || true
+    until_true grep -q '^step' "$BATS_TEST_TMPDIR/log"
+    pkill -USR2 -f "^mpirun .*$run_dir "
     code=0
     wait $job || code=$?
     [ "$code" -eq 75 ]
     step=$(field step | tail -1)
     [ -d "$run_dir/checkpoints/step-$(printf %08d "$step")" ]
+}
+
+@test "Ctrl-C ends a run, which continues from its last checkpoint" {
+    train 2 train.steps=100000 store.every=5 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    until_true test -d "$run_dir/checkpoints/step-00000005"
+    pkill -INT -f "^mpirun .*$run_dir "
+    wait || true
+    step=$((10#$(sed 's/step-//' "$run_dir/checkpoints/latest")))
+    run -75 train 2 train.steps=100000 store.every=5 train.stop_after=$((step + 1))
+    [[ "$output" == *"continues after step $step"* ]]
 }
 
 @test "packed documents: separators, window layers, other strategies" {
