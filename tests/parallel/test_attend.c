@@ -1,6 +1,7 @@
 // The executor, without a message library: ranks are threads and kernels count, so that results are
 // exact. See tests/parallel/counting.h.
 #define _GNU_SOURCE
+#include "tests/allocations.h"
 #include "tests/canto_test.h"
 
 #include "parallel/compiled.h"
@@ -196,42 +197,15 @@ static void cut_tiles_lose_nothing(void **state)
 
 // --- allocation ---
 
-static _Thread_local int64_t allocations; // of this rank
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *old, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *old, size_t n);
-
-void *__wrap_malloc(size_t n)
-{
-    allocations++;
-    return __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    allocations++;
-    return __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *old, size_t n)
-{
-    allocations++;
-    return __real_realloc(old, n);
-}
-
 static canto_status make_and_run(canto_comm *comm, void *context)
 {
     counting_problem *p = context;
     counting_rank it = {0};
     CANTO_TRY(counting_rank_open(p, comm->rank, &it));
-    const int64_t before = allocations;
+    const int64_t before = canto_test_thread_allocations();
     CANTO_TRY(counting_rank_make(p, &it));
     CANTO_TRY(counting_rank_run(p, comm, &it));
-    const int64_t after = allocations;
+    const int64_t after = canto_test_thread_allocations();
     counting_rank_close(&it);
     if (after != before)
         CANTO_FAIL(CANTO_ERROR_MEMORY, "%lld allocations", (long long)(after - before));
@@ -242,7 +216,7 @@ static void nothing_is_allocated(void **state)
 {
     (void)state;
     free(malloc(1));
-    assert_true(allocations > 0); // the count counts
+    assert_true(canto_test_thread_allocations() > 0); // the count counts
     static counting_problem p;
     p = three_long(&counting_kernels, CANTO_LAYOUT_ZIGZAG, -300);
     CANTO_TEST_OK(canto_test_threads_run(p.desc.size, make_and_run, &p));

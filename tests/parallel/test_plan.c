@@ -1,5 +1,6 @@
 // Plans of every rank made in one process: pieces against a walk over tokens, equal digests on all
 // ranks, no allocation by updates, refusals.
+#include "tests/allocations.h"
 #include "tests/canto_test.h"
 
 #include "parallel/plan.h"
@@ -9,43 +10,6 @@
 #include <string.h>
 
 enum { RANKS_MAX = 5, SEQUENCES = 3, LENGTH = 50, TOKENS = SEQUENCES * LENGTH, DOCUMENTS = 40 };
-
-// --- allocations are counted (linked with -Wl,--wrap) ---
-
-static int64_t allocations;
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__real_mmap(void *at, size_t bytes, int protection, int flags, int file, long offset);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int file, long offset);
-
-void *__wrap_malloc(size_t bytes)
-{
-    allocations++;
-    return __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    allocations++;
-    return __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    allocations++;
-    return __real_realloc(old, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int file, long offset)
-{
-    allocations++;
-    return __real_mmap(at, bytes, protection, flags, file, offset);
-}
 
 // --- plans of all ranks ---
 
@@ -203,7 +167,7 @@ static void test_updates(void **state)
             group *all = open_group(size, layout);
             check_positions(all);
             uint64_t before = 0;
-            int64_t allocated = allocations;
+            const int64_t allocated = canto_test_allocations();
             for (int i = 0; i < 50; i++) {
                 int64_t starts[DOCUMENTS + 1];
                 canto_documents documents = roll_stream(&d, starts);
@@ -213,11 +177,11 @@ static void test_updates(void **state)
                 update_all(all, &documents); // the same documents: nothing changes
                 assert_int_equal(all->ranks[0].plan.digest, before);
             }
-            assert_int_equal(allocations, allocated);
+            assert_int_equal(canto_test_allocations(), allocated);
             close_group(all);
         }
     }
-    assert_true(allocations > 0); // the counter counts
+    assert_true(canto_test_allocations() > 0); // the counter counts
 }
 
 static void test_digest_tells_plans_apart(void **state)
