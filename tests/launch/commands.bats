@@ -109,3 +109,15 @@ load helpers
     [[ "$output" == *"train.lr"* ]]
     [[ "$output" != *"warning"* ]]
 }
+
+@test "compare-losses: agreement, difference, a missing step" {
+    mkdir "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b"
+    printf '%s\n' '{"step":0,"event":"start"}' '{"step":1,"loss":2.0}' '{"step":2,"loss":1.0,"lr":5}' > "$BATS_TEST_TMPDIR/a/metrics.jsonl"
+    printf '%s\n' '{"step":1,"loss":9.0}' '{"step":2,"loss":1.00001}' > "$BATS_TEST_TMPDIR/b/metrics.jsonl"
+    run -0 "$root/launch/compare-losses" "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 2 2 1e-4
+    [[ "$output" == *"1.0e-05"* ]]
+    run -1 "$root/launch/compare-losses" "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 2 2 1e-6
+    run -1 "$root/launch/compare-losses" "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1 2 1e-4
+    run -1 "$root/launch/compare-losses" "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 2 3 1e-4
+    [[ "$output" == *"step 3 is missing"* ]]
+}
