@@ -188,10 +188,11 @@ load helpers
 
 @test "Ctrl-C ends a run, which continues from its last checkpoint" {
     train 2 train.steps=100000 store.every=5 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
-    until_true test -d "$run_dir/checkpoints/step-00000005"
+    until_true test -e "$run_dir/checkpoints/latest"
     pkill -INT -f "^mpirun .*$run_dir "
     wait || true
-    step=$((10#$(sed 's/step-//' "$run_dir/checkpoints/latest")))
+    newest=$(ls "$run_dir/checkpoints" | grep -E '^step-[0-9]{8}$' | tail -1)
+    step=$((10#${newest#step-}))
     run -75 train 2 train.steps=100000 store.every=5 train.stop_after=$((step + 1))
     [[ "$output" == *"continues after step $step"* ]]
 }
