@@ -224,7 +224,7 @@ const canto_key canto_keys[] = {
     {"data.max_documents", INT(0, 1048576), FIXED, FIELD(data.max_documents), .initial = "0",
      .help = "Most documents in one step's stream of a context group; 0: train.batch."},
 
-    {"store.every", INT(0, COUNT_MAX), FREE, FIELD(store.every), .initial = "0",
+    {"store.every", INT(0, COUNT_MAX), FREE, FIELD(store.every), .initial = "500",
      .help = "Save a checkpoint every so many steps; 0: only at the end."},
     {"store.keep_last", INT(0, 1000000), FREE, FIELD(store.keep_last), .initial = "2",
      .help = "Checkpoints to keep; 0: all."},
