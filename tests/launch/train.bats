@@ -164,7 +164,7 @@ load helpers
 }
 
 @test "a live owner of the run directory is refused by name; a dead one is taken over" {
-    train 1 train.steps=100000 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    train 1 train.steps=100000 store.every=0 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
     until_true grep -q '^step' "$BATS_TEST_TMPDIR/log"
     run -3 train 1
     [[ "$output" == *"lock"* ]]
