@@ -194,15 +194,7 @@ int64_t canto_data_held_out_windows(const canto_data *data, int64_t tokens)
 
 static bool starts_document(const canto_documents *documents, int64_t position)
 {
-    int low = 0, high = documents->n;
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (documents->starts[middle] < position)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < documents->n && documents->starts[low] == position;
+    return documents->starts[canto_documents_find(documents, position)] == position;
 }
 
 void canto_batch_fill(const canto_data *data, const canto_plan *plan, canto_batch *batch)

@@ -183,6 +183,19 @@ canto_status canto_mask_set_bands(canto_mask *mask, int64_t length, int bands_n,
     return check_disjoint(mask);
 }
 
+int canto_documents_find(const canto_documents *documents, int64_t position)
+{
+    int low = 0, high = documents->n - 1;
+    while (low < high) {
+        int middle = low + (high - low + 1) / 2;
+        if (documents->starts[middle] <= position)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 int64_t canto_mask_area(const canto_mask *mask)
 {
     int64_t area = 0;

@@ -13,6 +13,9 @@ typedef struct canto_documents {
     const int64_t *starts; // borrowed, [n + 1]
 } canto_documents;
 
+// Index of the document that holds `position`, 0 <= position < length.
+int canto_documents_find(const canto_documents *documents, int64_t position);
+
 typedef struct canto_mask {
     int64_t length;
     int bands_n;

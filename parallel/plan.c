@@ -176,27 +176,13 @@ static bool same_documents(const canto_documents *a, const canto_documents *b)
            memcmp(a->starts, b->starts, sizeof *a->starts * ((size_t)a->n + 1)) == 0;
 }
 
-// The document that holds `position`.
-static int find_document(const canto_documents *documents, int64_t position)
-{
-    int low = 0, high = documents->n - 1;
-    while (low < high) {
-        int middle = low + (high - low + 1) / 2;
-        if (documents->starts[middle] <= position)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 static void make_pieces(canto_plan *plan)
 {
     const canto_span *spans = my_spans(plan);
     const int64_t *starts = plan->documents.starts;
     plan->pieces_n = 0;
     for (int s = 0; s < plan->segments; s++) {
-        int d = find_document(&plan->documents, spans[s].begin);
+        int d = canto_documents_find(&plan->documents, spans[s].begin);
         for (int64_t at = spans[s].begin; at < spans[s].end; d++) {
             int64_t end = starts[d + 1] < spans[s].end ? starts[d + 1] : spans[s].end;
             plan->pieces[plan->pieces_n++] =
