@@ -36,10 +36,7 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
 void canto_progress_start(canto_progress *p, const canto_trainer *trainer, int64_t step)
 {
     const canto_config *config = trainer->config;
-    *p = (canto_progress){.log = &trainer->job->log,
-                          .config = config,
-                          .tokens_per_step = config->train.accumulate * config->train.batch *
-                                             config->train.seq_len};
+    *p = (canto_progress){.log = &trainer->job->log, .config = config};
     heading(p, trainer, step);
 }
 
@@ -66,7 +63,7 @@ void canto_progress_step(canto_progress *p, int64_t step, const canto_step_resul
     snprintf(line, sizeof line,
              "step %*lld/%lld  loss %6.4f  %6.4f bits/byte  %7.0f tokens/s  left %s",
              (int)log10((double)steps) + 1, (long long)step, (long long)steps, result->loss,
-             result->loss / M_LN2, (double)p->tokens_per_step / p->step_s, left);
+             result->loss / M_LN2, (double)result->tokens / p->step_s, left);
     bool plain = step == 1 || step == target ||
                  (p->config->log.every > 0 && step % p->config->log.every == 0);
     canto_log_live(p->log, "%s", line);

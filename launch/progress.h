@@ -8,8 +8,7 @@
 typedef struct canto_progress {
     canto_log *log;             // borrowed
     const canto_config *config; // borrowed
-    int64_t tokens_per_step;
-    double step_s; // smoothed
+    double step_s;              // smoothed
 } canto_progress;
 
 // Prints what will run, on what, from where, and how much memory it takes.

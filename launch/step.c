@@ -3,6 +3,7 @@
 // and the plan's digest, and one with the step's figures.
 #include "launch/trainer.h"
 
+#include "parallel/digest.h"
 #include "runtime/clock.h"
 
 #include <math.h>
@@ -98,15 +99,15 @@ static canto_status read_batch(canto_trainer *trainer, canto_status status)
 
 // One of the step's streams. The reducer starts with the last one, when gradients become final.
 static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, float scale, bool last,
-                               loss_record *sum)
+                               double *loss_sum, canto_digest *plans)
 {
     canto_batch *batch = &trainer->batch;
     double loss;
     CANTO_TRY(read_batch(trainer, canto_batch_train(&trainer->data, first_sample, batch)));
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
-    sum->loss_sum += loss;
-    sum->digest = (sum->digest ^ trainer->plan.digest) * 0x9E3779B97F4A7C15u;
+    *loss_sum += loss;
+    canto_digest_add(plans, 1, &(int64_t){(int64_t)trainer->plan.digest});
     return canto_model_backward(trainer->model, batch->tokens, last ? &trainer->grad : NULL);
 }
 
@@ -123,12 +124,16 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
     double start = canto_clock_s();
     double total;
     loss_record sum = {0};
-    *out = (canto_step_result){0};
+    canto_digest plans;
+    canto_digest_init(&plans);
+    *out = (canto_step_result){.tokens = samples * config->train.seq_len};
     canto_model_zero_grads(trainer->model);
     for (int64_t i = 0; i < streams; i++) {
         int64_t mine = first + i * config->train.batch + mesh->dp_rank * trainer->data.sequences;
-        CANTO_TRY(run_stream(trainer, mine, 1.0f / (float)targets, i == streams - 1, &sum));
+        CANTO_TRY(run_stream(trainer, mine, 1.0f / (float)targets, i == streams - 1, &sum.loss_sum,
+                             &plans));
     }
+    sum.digest = canto_digest_value(&plans);
     CANTO_TRY(reduce_loss(trainer, &sum, &total));
     CANTO_TRY(
         canto_optimizer_step(&trainer->optimizer, mesh->control, step, &out->grad_norm, &out->lr));

@@ -117,8 +117,7 @@ static canto_status write_step(run *r, const canto_step_result *result)
                                  .loss = result->loss,
                                  .grad_norm = result->grad_norm,
                                  .lr = result->lr,
-                                 .tokens = r->config->train.accumulate * r->config->train.batch *
-                                           r->config->train.seq_len,
+                                 .tokens = result->tokens,
                                  .step_s = result->step_s,
                                  .comm_wait_s = result->comm_wait_s,
                                  .bytes_sent = result->bytes_sent,

@@ -23,7 +23,8 @@ enum { CANTO_RECORD_BYTES = 64 };
 
 // What a step did; equal on all ranks.
 typedef struct canto_step_result {
-    double loss; // nats per target token
+    int64_t tokens; // read by all ranks
+    double loss;    // nats per target token
     double grad_norm;
     double lr;
     double step_s;
