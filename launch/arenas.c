@@ -15,6 +15,15 @@ canto_status canto_arenas_allocate(canto_arenas *arenas, const canto_arenas *mea
     return canto_arena_create(&arenas->work, measured->work.peak);
 }
 
+void canto_arenas_keep_books(canto_arenas *arenas, canto_ledger ledgers[CANTO_ARENAS_N])
+{
+    canto_arena *const list[CANTO_ARENAS_N] = {&arenas->params, &arenas->step, &arenas->work};
+    for (int i = 0; i < CANTO_ARENAS_N; i++) {
+        canto_ledger_destroy(&ledgers[i]);
+        list[i]->ledger = &ledgers[i];
+    }
+}
+
 void canto_arenas_destroy(canto_arenas *arenas)
 {
     canto_arena_destroy(&arenas->params);

@@ -47,7 +47,7 @@ canto_status canto_data_anchor(canto_config *config)
     return CANTO_OK;
 }
 
-canto_status canto_data_open(const canto_config *config, int dp, canto_data *out)
+canto_status canto_data_sizes(const canto_config *config, int dp, canto_data *out)
 {
     *out = (canto_data){.seed = config->run.seed,
                         .seq_len = config->train.seq_len,
@@ -69,6 +69,12 @@ canto_status canto_data_open(const canto_config *config, int dp, canto_data *out
     if (config->model.vocab < 256)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "model.vocab: %d is too small for bytes; use 256 or more",
                    config->model.vocab);
+    return CANTO_OK;
+}
+
+canto_status canto_data_open(const canto_config *config, int dp, canto_data *out)
+{
+    CANTO_TRY(canto_data_sizes(config, dp, out));
     CANTO_TRY(map_text(config->data.path, out));
     out->train_size = out->size - (int64_t)((double)out->size * config->data.held_out);
     if (out->train_size < out->seq_len + 1) {

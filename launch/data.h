@@ -41,6 +41,8 @@ typedef struct canto_batch {
 canto_status canto_data_anchor(canto_config *config);
 // Local. CANTO_ERROR_CONFIG naming data.path if it cannot be read, or is too short for one window.
 canto_status canto_data_open(const canto_config *config, int dp, canto_data *out);
+// Local. The same without a text: numbers alone, for plans.
+canto_status canto_data_sizes(const canto_config *config, int dp, canto_data *out);
 void canto_data_close(canto_data *data);
 // Of the text's size and 4096 bytes spread evenly over it: tells two texts apart, not every change.
 uint64_t canto_data_digest(const canto_data *data);

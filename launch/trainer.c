@@ -2,8 +2,6 @@
 // nothing but agreements.
 #include "launch/trainer.h"
 
-#include "launch/arenas.h"
-
 static canto_plan_desc plan_desc(const canto_trainer *trainer)
 {
     const canto_config *config = trainer->config;
@@ -50,16 +48,24 @@ static void destroy_built(canto_trainer *trainer)
     canto_model_destroy(&trainer->model);
     canto_plan_destroy(&trainer->plan);
     canto_arenas_destroy(&trainer->arenas);
+    for (int i = 0; i < CANTO_ARENAS_N; i++) canto_ledger_destroy(&trainer->ledgers[i]);
+}
+
+static canto_status measure(canto_trainer *trainer, bool gradients)
+{
+    CANTO_TRY(canto_arenas_measure(&trainer->arenas));
+    canto_arenas_keep_books(&trainer->arenas, trainer->ledgers);
+    return build(trainer, gradients);
 }
 
 static canto_status measure_and_build(canto_trainer *trainer, bool gradients)
 {
-    canto_status status = canto_arenas_measure(&trainer->arenas);
-    if (status == CANTO_OK) status = build(trainer, gradients);
+    canto_status status = measure(trainer, gradients);
     canto_arenas sizes = trainer->arenas;
     destroy_built(trainer);
     CANTO_TRY(status);
     CANTO_TRY(canto_arenas_allocate(&trainer->arenas, &sizes));
+    canto_arenas_keep_books(&trainer->arenas, trainer->ledgers);
     return build(trainer, gradients);
 }
 
@@ -97,9 +103,12 @@ static canto_status open_data(canto_trainer *trainer)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
     canto_status status = check_ranks(trainer->config, mesh);
-    if (status == CANTO_OK) status = canto_data_open(trainer->config, mesh->dp, &trainer->data);
+    const bool reads = trainer->config->data.path[0] != '\0';
+    if (status == CANTO_OK)
+        status =
+            (reads ? canto_data_open : canto_data_sizes)(trainer->config, mesh->dp, &trainer->data);
     CANTO_TRY(canto_comm_agree(mesh->world, status));
-    return check_text(&trainer->data, mesh->world);
+    return reads ? check_text(&trainer->data, mesh->world) : CANTO_OK;
 }
 
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
@@ -109,6 +118,14 @@ canto_status canto_trainer_create(const canto_config *config, canto_job *job, bo
     CANTO_TRY(open_data(out));
     canto_status status = measure_and_build(out, gradients);
     return canto_comm_agree(job->world, status);
+}
+
+canto_status canto_trainer_measure(const canto_config *config, canto_job *job, bool gradients,
+                                   canto_trainer *out)
+{
+    *out = (canto_trainer){.config = config, .job = job};
+    CANTO_TRY(open_data(out));
+    return canto_comm_agree(job->world, measure(out, gradients));
 }
 
 void canto_trainer_destroy(canto_trainer *trainer)

@@ -3,14 +3,16 @@
 #ifndef CANTO_LAUNCH_TRAINER_H
 #define CANTO_LAUNCH_TRAINER_H
 
+#include "launch/arenas.h"
 #include "launch/data.h"
 #include "launch/job.h"
 
 typedef struct canto_trainer {
-    const canto_config *config; // borrowed
-    canto_job *job;             // borrowed
-    canto_data data;            // owned
-    canto_arenas arenas;        // owned
+    const canto_config *config;           // borrowed
+    canto_job *job;                       // borrowed
+    canto_data data;                      // owned
+    canto_arenas arenas;                  // owned
+    canto_ledger ledgers[CANTO_ARENAS_N]; // owned: what the arenas hold
     canto_plan plan;
     canto_model *model;
     canto_grad grad;           // zero when it only evaluates
@@ -43,6 +45,11 @@ typedef struct canto_step_requests {
 // measuring run, then the real arenas. The model's parameters are not set.
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out);
+// The same up to the measuring run, for a plan: the arenas' peaks are the sizes that creation would
+// take, and nothing in the trainer may be run. On a planned world local; then data.path may be
+// empty.
+canto_status canto_trainer_measure(const canto_config *config, canto_job *job, bool gradients,
+                                   canto_trainer *out);
 void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer
 
 // Collective. One optimizer step (1-based): forward, loss and backward of train.accumulate streams,

@@ -26,16 +26,36 @@ static canto_status split(canto_mesh *mesh)
     return canto_comm_split(world, "control", 0, &mesh->control);
 }
 
-canto_status canto_mesh_create(canto_comm *world, int dp, int cp, canto_mesh *out)
+// A planned world knows no colours but its own.
+static canto_status open_planned(canto_mesh *mesh)
+{
+    const canto_comm *world = mesh->world;
+    CANTO_TRY(canto_comm_planned_open("schedule", mesh->cp_rank, mesh->cp, &mesh->schedule));
+    CANTO_TRY(canto_comm_planned_open("gradients", world->rank, world->size, &mesh->gradients));
+    return canto_comm_planned_open("control", world->rank, world->size, &mesh->control);
+}
+
+static canto_status create(canto_comm *world, int dp, int cp,
+                           canto_status (*open_lanes)(canto_mesh *), canto_mesh *out)
 {
     *out = (canto_mesh){.dp = dp, .cp = cp, .world = world};
     // The same numbers on every rank, so all fail here or none does.
     CANTO_TRY(shape(world->size, dp, cp, out));
     out->dp_rank = world->rank / out->cp;
     out->cp_rank = world->rank % out->cp;
-    const canto_status status = split(out);
+    const canto_status status = open_lanes(out);
     if (status != CANTO_OK) canto_mesh_destroy(out);
     return status;
+}
+
+canto_status canto_mesh_create(canto_comm *world, int dp, int cp, canto_mesh *out)
+{
+    return create(world, dp, cp, split, out);
+}
+
+canto_status canto_mesh_planned(canto_comm *world, int dp, int cp, canto_mesh *out)
+{
+    return create(world, dp, cp, open_planned, out);
 }
 
 void canto_mesh_destroy(canto_mesh *mesh)

@@ -18,6 +18,8 @@ typedef struct canto_mesh {
 // Collective on world. dp or cp 0: whatever the other leaves. CANTO_ERROR_CONFIG if dp * cp is not
 // the number of ranks.
 canto_status canto_mesh_create(canto_comm *world, int dp, int cp, canto_mesh *out);
+// Local. The same for a world from canto_comm_planned_open.
+canto_status canto_mesh_planned(canto_comm *world, int dp, int cp, canto_mesh *out);
 void canto_mesh_destroy(canto_mesh *mesh); // collective; also of a zeroed mesh
 
 #endif

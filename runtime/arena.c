@@ -82,6 +82,7 @@ canto_status canto_arena_take(canto_arena *arena, const char *what, size_t bytes
     *out = arena->base + arena->used;
     arena->used += need;
     if (arena->used > arena->peak) arena->peak = arena->used;
+    if (arena->ledger) canto_ledger_take(arena->ledger, what, need, arena->used);
     return CANTO_OK;
 }
 
@@ -101,5 +102,6 @@ size_t canto_arena_mark(const canto_arena *arena)
 
 void canto_arena_release(canto_arena *arena, size_t mark)
 {
+    if (arena->ledger) canto_ledger_release(arena->ledger, mark);
     arena->used = mark;
 }

@@ -7,6 +7,7 @@
 #ifndef CANTO_RUNTIME_ARENA_H
 #define CANTO_RUNTIME_ARENA_H
 
+#include "runtime/ledger.h"
 #include "runtime/status.h"
 #include "runtime/tensor.h"
 
@@ -20,6 +21,7 @@ typedef struct canto_arena {
     size_t used;
     size_t peak; // largest `used` so far: the size a real arena needs
     bool measuring;
+    canto_ledger *ledger; // borrowed: told of every piece; NULL: nobody keeps books
 } canto_arena;
 
 canto_status canto_arena_create_measuring(canto_arena *arena);

@@ -68,6 +68,10 @@ struct canto_comm {
 // One rank, no messages. Sending to oneself is an error.
 canto_status canto_comm_self_open(canto_comm **out);
 
+// Rank `rank` of `size` that do not run, for plans: it says who it is, its small collectives answer
+// as if every rank had said the same (a split has the same rank and size), and messages are errors.
+canto_status canto_comm_planned_open(const char *lane, int rank, int size, canto_comm **out);
+
 // Starts MPI (MPI_THREAD_FUNNELED) unless it runs, and opens the world. Errors are returned on our
 // own duplicate only; the caller's world keeps its handler. canto_comm_mpi_finalize ends MPI if we
 // started it.
