@@ -1,7 +1,8 @@
-// One argp parser for all commands; a spec selects the options it takes.
+// One argp parser for all commands; a row of canto_commands selects the options it takes.
 #define _GNU_SOURCE
 #include "launch/arguments.h"
 
+#include "launch/command.h"
 #include "launch/exit_code.h"
 #include "launch/job.h"
 
@@ -10,78 +11,90 @@
 #include <stdlib.h>
 #include <string.h>
 
-const canto_arguments_spec canto_arguments_train = {
-    "CONFIG [KEY=VALUE...]",
-    "Starts a run, or continues it when its directory holds a checkpoint. Run it under mpirun for "
-    "several ranks.",
-    "", 1, CANTO_POSITIONAL_MAX};
-const canto_arguments_spec canto_arguments_eval = {
-    "RUN [KEY=VALUE...]",
-    "Bits per byte of a run's newest checkpoint on its held-out text, read in order.", "jSo", 1,
-    CANTO_POSITIONAL_MAX};
-const canto_arguments_spec canto_arguments_generate = {
-    "RUN", "Writes text that follows a prompt, from a run's newest checkpoint. One process.",
-    "pntksS", 1, 1};
-const canto_arguments_spec canto_arguments_ckpt = {
-    "ls RUN\nverify RUN", "Lists the checkpoints of a run, or checks every byte of them.", "jS", 2,
-    2};
-const canto_arguments_spec canto_arguments_config = {
-    "show [CONFIG] [KEY=VALUE...]\nkeys",
-    "Shows every key with its value and where the value comes from, or every key with its meaning.",
-    "j", 1, CANTO_POSITIONAL_MAX};
-const canto_arguments_spec canto_arguments_plot = {
-    "RUN", "Draws the loss curve of a run as RUN/loss.svg (needs gnuplot).", "", 1, 1};
-const canto_arguments_spec canto_arguments_man = {"", "Prints the manual page.", "", 0, 0};
-
-static const struct argp_option all_options[] = {
-    {"json", 'j', NULL, 0, "print JSON", 0},
-    {"prompt", 'p', "TEXT", 0, "text to continue (default: a line break)", 0},
-    {"tokens", 'n', "N", 0, "tokens to write (default 200)", 0},
-    {"temperature", 't', "X", 0, "0 takes the likeliest token always (default 0.8)", 0},
-    {"top-k", 'k', "K", 0, "draw from the K likeliest tokens only; 0: all (default 0)", 0},
-    {"seed", 's', "N", 0, "seed of the random choices (default 1)", 0},
-    {"step", 'S', "N", 0, "checkpoint of this step (default: the newest good one)", 0},
-    {"orders", 'o', NULL, 0, "print Witten-Bell n-gram models of the same text beside it", 0},
-};
-
-enum { OPTIONS_N = sizeof all_options / sizeof *all_options };
+enum { OPTIONS_MAX = 64, WITHOUT_LETTER = 256, DOC_BYTES = 4096 };
 
 typedef struct {
-    const canto_arguments_spec *spec;
+    int min, max; // positional arguments
     canto_arguments *out;
 } parsing;
 
 // argp_error prints and exits, but returns on ranks that are to be silent: they fail with EINVAL.
-static error_t integer(struct argp_state *state, const char *name, const char *text, int64_t high,
-                       int64_t *out)
+static error_t count(struct argp_state *state, const canto_option *option, const char *text,
+                     int64_t *out)
 {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > high) {
-        argp_error(state, "--%s: '%s' is not an integer in 0..%lld", name, text, (long long)high);
+    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > option->max) {
+        argp_error(state, "--%s: '%s' is not an integer in 0..%lld", option->name, text,
+                   (long long)option->max);
         return EINVAL;
     }
     *out = value;
     return 0;
 }
 
-static error_t number(struct argp_state *state, const char *name, const char *text, double high,
+static error_t number(struct argp_state *state, const canto_option *option, const char *text,
                       double *out)
 {
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= 0 && value <= high)) {
-        argp_error(state, "--%s: '%s' is not a number in 0..%g", name, text, high);
+    if (end == text || *end != '\0' || !(value >= 0 && value <= (double)option->max)) {
+        argp_error(state, "--%s: '%s' is not a number in 0..%lld", option->name, text,
+                   (long long)option->max);
         return EINVAL;
     }
     *out = value;
     return 0;
 }
 
+static error_t set(struct argp_state *state, const canto_option *option, const char *text,
+                   canto_arguments *out)
+{
+    void *field = (char *)out + option->offset;
+    switch (option->type) {
+    case CANTO_OPTION_FLAG:
+        *(bool *)field = true;
+        return 0;
+    case CANTO_OPTION_TEXT:
+        *(const char **)field = text;
+        return 0;
+    case CANTO_OPTION_COUNT:
+        return count(state, option, text, field);
+    case CANTO_OPTION_NUMBER:
+        return number(state, option, text, field);
+    }
+    return ARGP_ERR_UNKNOWN;
+}
+
+// The table's own texts are tried by a test: they are never wrong.
+static void set_initial(const canto_option *option, canto_arguments *out)
+{
+    void *field = (char *)out + option->offset;
+    if (option->initial)
+        set(NULL, option, option->initial, out);
+    else if (option->type == CANTO_OPTION_COUNT)
+        *(int64_t *)field = -1;
+    else if (option->type == CANTO_OPTION_NUMBER)
+        *(double *)field = -1;
+}
+
+static int key_of(const canto_option *option)
+{
+    return option->letter ? option->letter : WITHOUT_LETTER + (int)(option - canto_options);
+}
+
+static const canto_option *option_of(int key)
+{
+    for (const canto_option *o = canto_options; o->name; o++) {
+        if (key_of(o) == key) return o;
+    }
+    return NULL;
+}
+
 static error_t positional(struct argp_state *state, const parsing *p, char *text)
 {
-    if (p->out->positional_n == p->spec->positional_max) {
+    if (p->out->positional_n == p->max) {
         argp_error(state, "'%s': too many arguments", text);
         return EINVAL;
     }
@@ -91,7 +104,7 @@ static error_t positional(struct argp_state *state, const parsing *p, char *text
 
 static error_t check_positional(struct argp_state *state, const parsing *p)
 {
-    if (p->out->positional_n >= p->spec->positional_min) return 0;
+    if (p->out->positional_n >= p->min) return 0;
     argp_error(state, "an argument is missing");
     return EINVAL;
 }
@@ -99,34 +112,45 @@ static error_t check_positional(struct argp_state *state, const parsing *p)
 static error_t take(int key, char *text, struct argp_state *state)
 {
     const parsing *p = state->input;
-    canto_arguments *out = p->out;
-    switch (key) {
-    case 'j':
-        out->json = true;
-        return 0;
-    case 'p':
-        out->prompt = text;
-        return 0;
-    case 'n':
-        return integer(state, "tokens", text, 100000000, &out->tokens);
-    case 't':
-        return number(state, "temperature", text, 100, &out->temperature);
-    case 'k':
-        return integer(state, "top-k", text, 1 << 30, &out->top_k);
-    case 's':
-        return integer(state, "seed", text, INT64_MAX, &out->seed);
-    case 'S':
-        return integer(state, "step", text, INT64_MAX, &out->step);
-    case 'o':
-        out->orders = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        return positional(state, p, text);
-    case ARGP_KEY_END:
-        return check_positional(state, p);
-    default:
-        return ARGP_ERR_UNKNOWN;
+    if (key == ARGP_KEY_ARG) return positional(state, p, text);
+    if (key == ARGP_KEY_END) return check_positional(state, p);
+    const canto_option *option = option_of(key);
+    return option ? set(state, option, text, p->out) : ARGP_ERR_UNKNOWN;
+}
+
+// argp frees what differs from the text it gave. Its note on short options says what is seen.
+static char *with_default(int key, const char *text, void *input)
+{
+    (void)input;
+    if (key == ARGP_KEY_HELP_DUP_ARGS_NOTE) return NULL;
+    const canto_option *option = option_of(key);
+    char *whole;
+    if (!option || option->type < CANTO_OPTION_COUNT || !option->initial) return (char *)text;
+    return asprintf(&whole, "%s (default %s)", text, option->initial) < 0 ? (char *)text : whole;
+}
+
+static void count_positional(const canto_command *command, parsing *p)
+{
+    const char *at = command->positional;
+    for (canto_positional word; canto_positional_next(&at, &word);) {
+        p->min += !word.optional;
+        p->max = word.repeated ? CANTO_POSITIONAL_MAX : p->max + 1;
     }
+}
+
+// What stands before the options, and after them.
+static void write_doc(const canto_command *command, char doc[DOC_BYTES])
+{
+    FILE *stream = fmemopen(doc, DOC_BYTES, "w");
+    if (!stream) return;
+    fprintf(stream, "%s\v", command->text);
+    const char *at = command->positional;
+    for (canto_positional p; canto_positional_next(&at, &p);) {
+        const canto_word *word = canto_word_find(p.word, p.length);
+        if (word && word->help) fprintf(stream, "%s: %s.\n", word->word, word->help);
+    }
+    if (command->examples) fprintf(stream, "\nExamples:\n\n%s", command->examples);
+    fclose(stream);
 }
 
 static bool asks_for_help(int argc, char **argv)
@@ -139,18 +163,25 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
-int canto_arguments_parse(const canto_arguments_spec *spec, int argc, char **argv,
-                          canto_arguments *out)
+int canto_arguments_parse(const canto_command *command, int argc, char **argv, canto_arguments *out)
 {
-    *out =
-        (canto_arguments){.prompt = "\n", .tokens = 200, .temperature = 0.8, .seed = 1, .step = -1};
-    struct argp_option options[OPTIONS_N + 1] = {0};
-    for (int i = 0, n = 0; i < OPTIONS_N; i++) {
-        if (strchr(spec->options, all_options[i].key)) options[n++] = all_options[i];
+    *out = (canto_arguments){0};
+    struct argp_option options[OPTIONS_MAX] = {0};
+    int n = 0;
+    for (const canto_option *o = canto_options; o->name && n < OPTIONS_MAX - 1; o++) {
+        set_initial(o, out);
+        if (canto_command_takes(command, o))
+            options[n++] = (struct argp_option){o->name, key_of(o), o->value, 0, o->help, 0};
     }
-    struct argp argp = {
-        .options = options, .parser = take, .args_doc = spec->usage, .doc = spec->help};
-    parsing p = {spec, out};
+    char doc[DOC_BYTES] = "";
+    write_doc(command, doc);
+    struct argp argp = {.options = options,
+                        .parser = take,
+                        .args_doc = command->positional,
+                        .doc = doc,
+                        .help_filter = with_default};
+    parsing p = {.out = out};
+    count_positional(command, &p);
     argp_err_exit_status = CANTO_EXIT_CONFIG;
     bool silent = canto_job_rank_hint() != 0;
     if (silent && asks_for_help(argc, argv)) return CANTO_EXIT_DONE;

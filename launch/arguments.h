@@ -1,19 +1,22 @@
-// Command-line arguments of all commands, over glibc's argp: one set of options, of which each
+// Command-line arguments of all commands, over glibc's argp: one table of options, of which each
 // command takes some.
 #ifndef CANTO_LAUNCH_ARGUMENTS_H
 #define CANTO_LAUNCH_ARGUMENTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { CANTO_POSITIONAL_MAX = 256 };
 
+// Fields of options are set by the table in options.c, which also holds what they are when the
+// option is not given.
 typedef struct canto_arguments {
     int positional_n;
-    char *positional[CANTO_POSITIONAL_MAX]; // borrowed from argv
+    char *positional[CANTO_POSITIONAL_MAX]; // borrowed from argv; the command's name is not in it
     bool json;
     const char *prompt;
-    int64_t tokens; // -n
+    int64_t tokens;
     double temperature;
     int64_t top_k; // 0: all
     int64_t seed;
@@ -21,22 +24,32 @@ typedef struct canto_arguments {
     bool orders;  // print n-gram models beside an evaluation
 } canto_arguments;
 
-// What one command takes; a const table in the command's file.
-typedef struct canto_arguments_spec {
-    const char *usage;   // "CONFIG [KEY=VALUE...]"
-    const char *help;    // paragraph
-    const char *options; // letters of the options it takes: "j" json, "p" prompt, "n" tokens, "t"
-                         // temperature, "k" top-k, "s" seed, "S" step, "o" orders
-    int positional_min, positional_max;
-} canto_arguments_spec;
+typedef enum canto_option_type {
+    CANTO_OPTION_FLAG,   // bool
+    CANTO_OPTION_TEXT,   // const char *, borrowed from argv
+    CANTO_OPTION_COUNT,  // int64_t in 0..max
+    CANTO_OPTION_NUMBER, // double in 0..max
+} canto_option_type;
 
-extern const canto_arguments_spec canto_arguments_train, canto_arguments_eval,
-    canto_arguments_generate, canto_arguments_ckpt, canto_arguments_config, canto_arguments_plot,
-    canto_arguments_man;
+typedef struct canto_option {
+    const char *name; // "top-k"
+    char letter;      // 'k' for -k; 0: none
+    canto_option_type type;
+    const char *value;   // the word for its value: "K", or one of canto_words; NULL: a flag
+    int64_t max;         // of a count or a number
+    const char *initial; // what it is when not given; NULL: false, NULL, or -1 for both numbers
+    size_t offset;       // of the field of canto_arguments
+    const char *help;    // a line, without the default of a count or number
+} canto_option;
 
-// Returns -1 to go on. After --help and after a wrong argument, which is told once, the launcher's
-// rank 0 ends the process here (exit codes 0 and 2); other ranks return the code to leave with.
-int canto_arguments_parse(const canto_arguments_spec *spec, int argc, char **argv,
+extern const canto_option canto_options[]; // ended by name NULL
+
+struct canto_command;
+
+// argv[0] stands in messages: "canto train". Returns -1 to go on. After --help and after a wrong
+// argument, which is told once, the launcher's rank 0 ends the process here (exit codes 0 and 2);
+// other ranks return the code to leave with.
+int canto_arguments_parse(const struct canto_command *command, int argc, char **argv,
                           canto_arguments *out);
 
 #endif

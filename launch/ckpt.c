@@ -21,7 +21,7 @@ typedef struct {
 // The steps of a run, or of them the one asked for.
 static canto_status read_listing(const canto_arguments *a, listing *out)
 {
-    const char *run = a->positional[1];
+    const char *run = a->positional[0];
     if (access(run, F_OK) != 0)
         CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no run: %s", run, strerror(errno));
     canto_checkpoint_dir(run, out->dir);
@@ -95,20 +95,22 @@ static canto_status verify(const listing *l, const canto_arguments *a)
     return worst;
 }
 
-int canto_command_ckpt(int argc, char **argv)
+static int for_listing(const canto_arguments *a,
+                       canto_status (*tell)(const listing *, const canto_arguments *))
 {
-    canto_arguments a;
-    int code = canto_arguments_parse(&canto_arguments_ckpt, argc, argv, &a);
-    if (code >= 0) return code;
-    bool lists = strcmp(a.positional[0], "ls") == 0;
     listing l = {0};
-    canto_status status = CANTO_OK;
-    if (!lists && strcmp(a.positional[0], "verify") != 0) {
-        status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
-                                   "ckpt: '%s' is neither ls nor verify", a.positional[0]);
-    }
-    if (status == CANTO_OK) status = read_listing(&a, &l);
-    if (status == CANTO_OK) status = lists ? list(&l, &a) : verify(&l, &a);
+    canto_status status = read_listing(a, &l);
+    if (status == CANTO_OK) status = tell(&l, a);
     free(l.entries);
     return status == CANTO_OK ? CANTO_EXIT_DONE : canto_job_refuse(status);
+}
+
+int canto_command_ckpt_ls(const canto_arguments *arguments)
+{
+    return for_listing(arguments, list);
+}
+
+int canto_command_ckpt_verify(const canto_arguments *arguments)
+{
+    return for_listing(arguments, verify);
 }

@@ -2,6 +2,7 @@
 // programs.
 #define _POSIX_C_SOURCE 200809L
 #include "launch/config_keys.h"
+#include "launch/roff.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -71,22 +72,13 @@ static void help_plain(const canto_key *table, const char *indent, FILE *stream)
     }
 }
 
-// A hyphen in roff is typographic; in names and numbers it has to stay what was typed.
-static void write_roff(const char *text, FILE *stream)
-{
-    for (const char *at = text; *at; at++) {
-        if (*at == '-' || *at == '\\') fputc('\\', stream);
-        fputc(*at == '\\' ? 'e' : *at, stream);
-    }
-}
-
 static void notes_roff(const canto_key *key, FILE *stream)
 {
     for (int i = 0; key->type == CANTO_KEY_CHOICE && key->choices->name(i); i++) {
         const char *note = note_of(key, i);
         if (!note) continue;
         fprintf(stream, ".br\n%s: ", key->choices->name(i));
-        write_roff(note, stream);
+        canto_roff_write(note, stream);
         fputc('\n', stream);
     }
 }
@@ -104,9 +96,9 @@ static void help_roff(const canto_key *table, FILE *stream)
         if (!memory) return;
         write_facts(key, memory);
         fclose(memory);
-        write_roff(key->help, stream);
+        canto_roff_write(key->help, stream);
         fputs("\n(", stream);
-        write_roff(facts, stream);
+        canto_roff_write(facts, stream);
         fputs(")\n", stream);
         free(facts);
         notes_roff(key, stream);

@@ -116,23 +116,21 @@ static canto_status read_config(const canto_arguments *a, canto_config *config)
     return canto_config_read(path, n, overrides, config, NULL);
 }
 
-int canto_command_eval(int argc, char **argv)
+int canto_command_eval(const canto_arguments *a)
 {
-    canto_arguments a;
-    int code = canto_arguments_parse(&canto_arguments_eval, argc, argv, &a);
-    if (code >= 0) return code;
     canto_config config;
     canto_store_reader *reader = NULL;
-    canto_status status = read_config(&a, &config);
+    canto_status status = read_config(a, &config);
     if (status != CANTO_OK) return canto_job_refuse(status);
     canto_job job;
     status = canto_job_open(&config, &job);
-    if (status == CANTO_OK) status = canto_checkpoint_open(&job, a.positional[0], a.step, &reader);
+    if (status == CANTO_OK)
+        status = canto_checkpoint_open(&job, a->positional[0], a->step, &reader);
     if (status == CANTO_OK && !reader) {
         status = canto_error_raise(CANTO_ERROR_CHECKPOINT, __FILE__, __LINE__,
-                                   "%s holds no checkpoint; train first", a.positional[0]);
+                                   "%s holds no checkpoint; train first", a->positional[0]);
     }
-    if (status == CANTO_OK) status = run(&job, reader, &config, &a);
+    if (status == CANTO_OK) status = run(&job, reader, &config, a);
     canto_store_close(&reader);
     return canto_job_close(&job, status, 0);
 }

@@ -94,12 +94,9 @@ static canto_status generate(canto_job *job, const canto_arguments *a)
     return status;
 }
 
-int canto_command_generate(int argc, char **argv)
+int canto_command_generate(const canto_arguments *a)
 {
-    canto_arguments a;
-    int code = canto_arguments_parse(&canto_arguments_generate, argc, argv, &a);
-    if (code >= 0) return code;
-    if (a.prompt[0] == '\0') {
+    if (a->prompt[0] == '\0') {
         canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                           "generate: the prompt is empty; give at least one byte with -p");
         return canto_job_refuse(CANTO_ERROR_CONFIG);
@@ -111,5 +108,5 @@ int canto_command_generate(int argc, char **argv)
     canto_config_source_destroy(&source);
     if (status == CANTO_OK) status = canto_job_open_alone(&defaults, &job);
     if (status != CANTO_OK) return canto_job_refuse(status);
-    return canto_job_close(&job, generate(&job, &a), 0);
+    return canto_job_close(&job, generate(&job, a), 0);
 }

@@ -1,63 +1,57 @@
-// The program: finds the command and runs it.
+// The program: finds the command, reads its arguments and runs it.
 #include "launch/command.h"
 #include "launch/exit_code.h"
 #include "launch/job.h"
 #include "launch/version.h"
 
-#include <stdio.h>
 #include <string.h>
 
-const canto_command canto_commands[] = {
-    {"train", "CONFIG [KEY=VALUE...]", "start or continue a run", false, canto_command_train},
-    {"eval", "RUN [KEY=VALUE...] [--step N] [--orders] [--json]", "bits per byte on held-out text",
-     false, canto_command_eval},
-    {"generate", "RUN [-p TEXT] [-n N] [--temperature X] [--top-k K] [--seed N] [--step N]",
-     "write text", true, canto_command_generate},
-    {"ckpt", "ls RUN | verify RUN [--step N] [--json]", "list or check checkpoints", true,
-     canto_command_ckpt},
-    {"config", "show [CONFIG] [KEY=VALUE...] | keys [--json]", "what is configured, and from where",
-     true, canto_command_config},
-    {"plot", "RUN", "loss curve as SVG", true, canto_command_plot},
-    {"man", "", "this program's manual page", true, canto_command_man},
-    {NULL, NULL, NULL, false, NULL},
-};
+enum { TITLE_BYTES = 64 };
 
-static void print_help(FILE *stream)
+static int run(const canto_command *command, int argc, char **argv)
 {
-    fprintf(stream, "canto %s: trains and runs language models on long sequences, over MPI\n\n",
-            canto_version());
-    for (const canto_command *c = canto_commands; c->name; c++)
-        fprintf(stream, "  canto %-8s %s\n                 %s\n", c->name, c->arguments, c->help);
-    fprintf(stream, "  canto --version\n                 this build and its libraries\n\n`canto "
-                    "COMMAND --help` tells more. Exit codes:\n\n");
-    canto_exit_table(stream, false);
+    // Started by mpirun out of habit, it is still done and told once.
+    if (command->alone && canto_job_rank_hint() != 0) return CANTO_EXIT_DONE;
+    char title[TITLE_BYTES]; // stands in messages
+    snprintf(title, sizeof title, "canto %s", command->name);
+    argv[0] = title;
+    canto_arguments arguments;
+    const int code = canto_arguments_parse(command, argc, argv, &arguments);
+    return code >= 0 ? code : command->run(&arguments);
 }
 
-static const canto_command *find_command(const char *name)
+static bool is_help(const char *word)
 {
-    for (const canto_command *c = canto_commands; c->name; c++) {
-        if (strcmp(name, c->name) == 0) return c;
-    }
-    return NULL;
+    return strcmp(word, "--help") == 0 || strcmp(word, "help") == 0;
+}
+
+static int refuse(const char *name, const char *second)
+{
+    if (canto_command_is_group(name))
+        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                          "'%s%s%s' is not a command; `canto %s --help` lists them", name,
+                          second ? " " : "", second ? second : "", name);
+    else
+        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                          "'%s' is not a command; `canto --help` lists them", name);
+    return canto_job_refuse(CANTO_ERROR_CONFIG);
 }
 
 int main(int argc, char **argv)
 {
+    int taken;
+    const canto_command *command = canto_command_find(argc, argv, &taken);
+    if (command) return run(command, argc - taken, argv + taken);
     const char *name = argc > 1 ? argv[1] : "--help";
-    const canto_command *command = find_command(name);
-    bool help = strcmp(name, "--help") == 0 || strcmp(name, "help") == 0;
-    bool version = strcmp(name, "--version") == 0;
-    if (!command && !help && !version) {
-        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
-                          "'%s' is not a command; `canto --help` lists them", name);
-        return canto_job_refuse(CANTO_ERROR_CONFIG);
-    }
-    // Started by mpirun out of habit, it is still done and told once.
-    if ((!command || command->alone) && canto_job_rank_hint() != 0) return CANTO_EXIT_DONE;
-    if (command) return command->run(argc - 1, argv + 1);
-    if (help)
-        print_help(stdout);
-    else
+    const char *second = argc > 2 ? argv[2] : NULL;
+    const bool help = is_help(name);
+    const bool group = canto_command_is_group(name) && second && is_help(second);
+    const bool version = strcmp(name, "--version") == 0;
+    if (!help && !group && !version) return refuse(name, second);
+    if (canto_job_rank_hint() != 0) return CANTO_EXIT_DONE;
+    if (version)
         canto_version_print(stdout);
+    else
+        canto_help_write(group ? name : NULL, stdout);
     return CANTO_EXIT_DONE;
 }

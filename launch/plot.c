@@ -107,17 +107,15 @@ static canto_status run_gnuplot(const char *run)
     return CANTO_OK;
 }
 
-int canto_command_plot(int argc, char **argv)
+int canto_command_plot(const canto_arguments *a)
 {
-    canto_arguments a;
-    int code = canto_arguments_parse(&canto_arguments_plot, argc, argv, &a);
-    if (code >= 0) return code;
+    const char *dir = a->positional[0];
     curves c = {0};
-    canto_status status = write_data(a.positional[0], &c);
-    if (status == CANTO_OK) status = write_script(a.positional[0], &c);
-    if (status == CANTO_OK) status = run_gnuplot(a.positional[0]);
+    canto_status status = write_data(dir, &c);
+    if (status == CANTO_OK) status = write_script(dir, &c);
+    if (status == CANTO_OK) status = run_gnuplot(dir);
     if (status != CANTO_OK) return canto_job_refuse(status);
-    printf("%s/loss.svg: %lld steps, %lld evaluations\n", a.positional[0], (long long)c.steps_n,
+    printf("%s/loss.svg: %lld steps, %lld evaluations\n", dir, (long long)c.steps_n,
            (long long)c.evaluations_n);
     return CANTO_EXIT_DONE;
 }

@@ -154,15 +154,12 @@ static canto_status train(run *r)
                       json_pack("{s:I}", "step", (json_int_t)r->step));
 }
 
-int canto_command_train(int argc, char **argv)
+int canto_command_train(const canto_arguments *arguments)
 {
     canto_config config;
     canto_config_source *source = NULL;
-    canto_arguments arguments;
-    int code = canto_arguments_parse(&canto_arguments_train, argc, argv, &arguments);
-    if (code >= 0) return code;
-    canto_status status = canto_config_read(arguments.positional[0], arguments.positional_n - 1,
-                                            arguments.positional + 1, &config, &source);
+    canto_status status = canto_config_read(arguments->positional[0], arguments->positional_n - 1,
+                                            arguments->positional + 1, &config, &source);
     if (status == CANTO_OK) status = canto_config_require(&config, source, "data.path");
     if (status == CANTO_OK) status = canto_data_anchor(&config);
     canto_config_source_destroy(&source);

@@ -94,6 +94,9 @@ load helpers
     run -2 "$canto" generate "$run_dir" -n 5x
     [[ "$output" == *"5x"* ]]
     run -2 "$canto" ckpt list "$run_dir"
+    [[ "$output" == *"'ckpt list' is not a command"* ]]
+    run -2 "$canto" ckpt
+    run -2 "$canto" man trian
     run -2 "$canto" eval
     run -3 "$canto" generate "$BATS_TEST_TMPDIR/nowhere"
     [[ "$output" == *"no checkpoint"* ]]
@@ -104,10 +107,24 @@ load helpers
     [[ "$output" == *"HDF5"* ]]
     run -0 "$canto" --help
     [[ "$output" == *"75"* ]]
-    "$canto" man > "$BATS_TEST_TMPDIR/canto.1"
-    run -0 man --warnings -l "$BATS_TEST_TMPDIR/canto.1"
+    for topic in train eval generate plot man "ckpt ls" "config keys"; do
+        run -0 "$canto" $topic --help
+        [[ "$output" == "Usage: canto $topic"* ]]
+    done
+    run -0 "$canto" ckpt --help
+    [[ "$output" == *"canto ckpt ls"*"canto ckpt verify"* ]]
+}
+
+@test "every manual page renders without a warning" {
+    for page in "" train eval generate ckpt config plot man; do
+        "$canto" man $page > "$BATS_TEST_TMPDIR/page.1"
+        run -0 --separate-stderr env MANROFFOPT=-ww MANWIDTH=100 man --warnings -l "$BATS_TEST_TMPDIR/page.1"
+        echo "$page: $stderr"
+        [ -z "$stderr" ]
+        [[ "$(tr -s ' ' <<< "$output")" == *"NAME"*"canto${page:+-$page} - "*"SYNOPSIS"*"DESCRIPTION"*"SEE ALSO"* ]]
+    done
+    run -0 bash -c "'$canto' man | man -l -"
     [[ "$output" == *"train.lr"* ]]
-    [[ "$output" != *"warning"* ]]
 }
 
 @test "compare-losses: agreement, difference, a missing step" {

@@ -1,7 +1,7 @@
 // Command lines: what they set, and that every wrong one ends with exit code 2 and one sentence,
 // on rank 0 only. A wrong argument ends the process, so each case runs in a child.
 #define _DEFAULT_SOURCE
-#include "launch/arguments.h"
+#include "launch/command.h"
 #include "launch/exit_code.h"
 #include "tests/canto_test.h"
 
@@ -14,12 +14,21 @@
 enum { ARGV_MAX = 8, GOES_ON = 99 };
 
 typedef struct command_line {
-    const canto_arguments_spec *spec;
+    const char *command;        // "ckpt ls"
     const char *argv[ARGV_MAX]; // after the command's name, ended by NULL
     const char *words;          // of the sentence
 } command_line;
 
-static int parse(const canto_arguments_spec *spec, const char *const *list, canto_arguments *out)
+static const canto_command *find(const char *name)
+{
+    for (const canto_command *c = canto_commands; c->name; c++) {
+        if (strcmp(c->name, name) == 0) return c;
+    }
+    fail_msg("no command %s", name);
+    return NULL;
+}
+
+static int parse(const char *command, const char *const *list, canto_arguments *out)
 {
     char *argv[ARGV_MAX + 2] = {(char *)"canto"};
     int argc = 1;
@@ -27,7 +36,7 @@ static int parse(const canto_arguments_spec *spec, const char *const *list, cant
         argv[argc] = (char *)list[argc - 1];
         argc++;
     }
-    return canto_arguments_parse(spec, argc, argv, out);
+    return canto_arguments_parse(find(command), argc, argv, out);
 }
 
 typedef struct child {
@@ -48,7 +57,7 @@ static child start(const command_line *line, const char *rank)
     dup2(fileno(c.told), STDOUT_FILENO);
     dup2(fileno(c.told), STDERR_FILENO);
     setenv("OMPI_COMM_WORLD_RANK", rank, 1);
-    int code = parse(line->spec, line->argv, &arguments);
+    int code = parse(line->command, line->argv, &arguments);
     fflush(NULL);
     _exit(code < 0 ? GOES_ON : code);
 }
@@ -65,33 +74,31 @@ static int finish(child *c, char *text, size_t bytes)
 }
 
 static const command_line wrong[] = {
-    {&canto_arguments_generate, {"run", "-n", "5x"}, "--tokens: '5x' is not an integer in 0.."},
-    {&canto_arguments_generate, {"run", "-n", ""}, "--tokens: '' is not an integer"},
-    {&canto_arguments_generate, {"run", "-n", "-1"}, "--tokens: '-1'"},
-    {&canto_arguments_generate, {"run", "-n", "100000001"}, "0..100000000"},
-    {&canto_arguments_generate, {"run", "-n", "99999999999999999999"}, "is not an integer"},
-    {&canto_arguments_generate, {"run", "-n"}, "requires an argument"},
-    {&canto_arguments_generate,
-     {"run", "--temperature", "warm"},
-     "'warm' is not a number in 0..100"},
-    {&canto_arguments_generate, {"run", "--temperature=-0.1"}, "--temperature: '-0.1'"},
-    {&canto_arguments_generate, {"run", "--temperature=100.5"}, "--temperature: '100.5'"},
-    {&canto_arguments_generate, {"run", "--temperature=nan"}, "--temperature: 'nan'"},
-    {&canto_arguments_generate, {"run", "--temperature=1e"}, "--temperature: '1e'"},
-    {&canto_arguments_generate, {"run", "--top-k", "1.5"}, "--top-k: '1.5'"},
-    {&canto_arguments_generate, {"run", "--seed", "0x1"}, "--seed: '0x1'"},
-    {&canto_arguments_generate, {"run", "--step", "last"}, "--step: 'last'"},
-    {&canto_arguments_generate, {"run", "--json"}, "unrecognized option '--json'"},
-    {&canto_arguments_generate, {"run", "other"}, "'other': too many arguments"},
-    {&canto_arguments_generate, {NULL}, "an argument is missing"},
-    {&canto_arguments_eval, {"--step", "1"}, "an argument is missing"},
-    {&canto_arguments_train, {"config", "--steps", "5"}, "unrecognized option '--steps'"},
-    {&canto_arguments_train, {NULL}, "an argument is missing"},
-    {&canto_arguments_ckpt, {"ls"}, "an argument is missing"},
-    {&canto_arguments_ckpt, {"ls", "run", "more"}, "'more': too many arguments"},
-    {&canto_arguments_config, {NULL}, "an argument is missing"},
-    {&canto_arguments_plot, {"run", "-j"}, "invalid option -- 'j'"},
-    {&canto_arguments_man, {"page"}, "'page': too many arguments"},
+    {"generate", {"run", "-n", "5x"}, "--tokens: '5x' is not an integer in 0.."},
+    {"generate", {"run", "-n", ""}, "--tokens: '' is not an integer"},
+    {"generate", {"run", "-n", "-1"}, "--tokens: '-1'"},
+    {"generate", {"run", "-n", "100000001"}, "0..100000000"},
+    {"generate", {"run", "-n", "99999999999999999999"}, "is not an integer"},
+    {"generate", {"run", "-n"}, "requires an argument"},
+    {"generate", {"run", "--temperature", "warm"}, "'warm' is not a number in 0..100"},
+    {"generate", {"run", "--temperature=-0.1"}, "--temperature: '-0.1'"},
+    {"generate", {"run", "--temperature=100.5"}, "--temperature: '100.5'"},
+    {"generate", {"run", "--temperature=nan"}, "--temperature: 'nan'"},
+    {"generate", {"run", "--temperature=1e"}, "--temperature: '1e'"},
+    {"generate", {"run", "--top-k", "1.5"}, "--top-k: '1.5'"},
+    {"generate", {"run", "--seed", "0x1"}, "--seed: '0x1'"},
+    {"generate", {"run", "--step", "last"}, "--step: 'last'"},
+    {"generate", {"run", "--json"}, "unrecognized option '--json'"},
+    {"generate", {"run", "other"}, "'other': too many arguments"},
+    {"generate", {NULL}, "an argument is missing"},
+    {"eval", {"--step", "1"}, "an argument is missing"},
+    {"train", {"config", "--steps", "5"}, "unrecognized option '--steps'"},
+    {"train", {NULL}, "an argument is missing"},
+    {"ckpt ls", {NULL}, "an argument is missing"},
+    {"ckpt verify", {"run", "more"}, "'more': too many arguments"},
+    {"config keys", {"train"}, "'train': too many arguments"},
+    {"plot", {"run", "-j"}, "invalid option -- 'j'"},
+    {"man", {"train", "page"}, "'page': too many arguments"},
 };
 enum { WRONG = sizeof wrong / sizeof *wrong };
 
@@ -128,20 +135,22 @@ static void other_ranks_leave_with_code_2_and_say_nothing(void **state)
     }
 }
 
-static void help_is_told_once_with_code_0(void **state)
+static void help_is_told_once_with_code_0_and_names_every_option(void **state)
 {
     (void)state;
-    static const canto_arguments_spec *const specs[] = {
-        &canto_arguments_train,  &canto_arguments_eval, &canto_arguments_generate,
-        &canto_arguments_ckpt,   &canto_arguments_plot, &canto_arguments_man,
-        &canto_arguments_config,
-    };
     char text[8192];
-    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
-        command_line line = {.spec = specs[i], .argv = {"--help"}};
+    char words[80];
+    for (const canto_command *c = canto_commands; c->name; c++) {
+        command_line line = {.command = c->name, .argv = {"--help"}};
         child first = start(&line, "0"), other = start(&line, "1");
         if (finish(&first, text, sizeof text) != 0) fail_msg("%s", text);
         assert_int_equal(count(text, "Usage:"), 1);
+        for (const canto_option *o = canto_options; o->name; o++) {
+            snprintf(words, sizeof words, " --%s%s%s%s", o->name, o->value ? "=" : " ",
+                     o->value ? o->value : "", o->value ? " " : "");
+            if ((count(text, words) == 1) != canto_command_takes(c, o))
+                fail_msg("%s --help:%s: %s", c->name, words, text);
+        }
         assert_int_equal(finish(&other, text, sizeof text), CANTO_EXIT_DONE);
         assert_string_equal(text, "");
     }
@@ -153,7 +162,7 @@ static void every_option_sets_its_value(void **state)
     canto_arguments a;
     const char *const all[] = {"run",       "-pHello",      "-n7", "--temperature=0.25",
                                "--top-k=9", "--seed=12345", "-S0", NULL};
-    assert_int_equal(parse(&canto_arguments_generate, all, &a), -1);
+    assert_int_equal(parse("generate", all, &a), -1);
     assert_string_equal(a.positional[0], "run");
     assert_string_equal(a.prompt, "Hello");
     assert_int_equal(a.tokens, 7);
@@ -162,7 +171,7 @@ static void every_option_sets_its_value(void **state)
     assert_int_equal(a.seed, 12345);
     assert_int_equal(a.step, 0);
     const char *const flags[] = {"--orders", "run", "a.b=c", "--json", NULL};
-    assert_int_equal(parse(&canto_arguments_eval, flags, &a), -1);
+    assert_int_equal(parse("eval", flags, &a), -1);
     assert_true(a.orders && a.json);
     assert_int_equal(a.positional_n, 2);
     assert_string_equal(a.positional[1], "a.b=c");
@@ -173,7 +182,7 @@ static void what_is_not_given_has_its_default(void **state)
     (void)state;
     canto_arguments a;
     const char *const list[] = {"run", NULL};
-    assert_int_equal(parse(&canto_arguments_generate, list, &a), -1);
+    assert_int_equal(parse("generate", list, &a), -1);
     assert_int_equal(a.positional_n, 1);
     assert_string_equal(a.prompt, "\n");
     assert_int_equal(a.tokens, 200);
@@ -186,7 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_arguments_are_told_once_with_code_2),
         cmocka_unit_test(other_ranks_leave_with_code_2_and_say_nothing),
-        cmocka_unit_test(help_is_told_once_with_code_0),
+        cmocka_unit_test(help_is_told_once_with_code_0_and_names_every_option),
         cmocka_unit_test(every_option_sets_its_value),
         cmocka_unit_test(what_is_not_given_has_its_default),
     };

@@ -1,0 +1,142 @@
+// The one table of commands, and how names are found in it.
+#include "launch/command.h"
+
+#include <string.h>
+
+// clang-format off
+const canto_command canto_commands[] = {
+    {.name = "train", .positional = "CONFIG [KEY=VALUE...]",
+     .summary = "start or continue a run",
+     .text = "Starts a run, or continues it when its directory holds a checkpoint. "
+             "Run it under mpirun for several ranks; the number of ranks may change between starts. "
+             "Any key of the configuration can be given on the command line, too.",
+     .examples = "canto train launch/configs/tiny.yaml data.path=TEXT run.dir=RUN\n"
+                 "mpirun -n 4 canto train launch/configs/quickstart.yaml data.path=TEXT run.dir=RUN\n",
+     .run = canto_command_train},
+    {.name = "eval", .positional = "RUN [KEY=VALUE...]", .options = "step orders json",
+     .summary = "bits per byte on held-out text",
+     .text = "Bits per byte of a checkpoint on its run's held-out text, read in order. "
+             "Any number of ranks gives the same result.",
+     .examples = "mpirun -n 2 canto eval RUN --orders\n",
+     .run = canto_command_eval},
+    {.name = "generate", .positional = "RUN", .options = "prompt tokens temperature top-k seed step",
+     .summary = "write text",
+     .text = "Writes text that follows a prompt, from a checkpoint of a run. One process.",
+     .examples = "canto generate RUN -p \"In the beginning\" -n 400 --temperature 0.7\n",
+     .alone = true, .run = canto_command_generate},
+    {.name = "ckpt ls", .positional = "RUN", .options = "step json",
+     .summary = "list the checkpoints of a run",
+     .text = "Lists the checkpoints of a run: step, shards, tensors, bytes, time.",
+     .alone = true, .run = canto_command_ckpt_ls},
+    {.name = "ckpt verify", .positional = "RUN", .options = "step json",
+     .summary = "check every byte of a run's checkpoints",
+     .text = "Reads every byte of the checkpoints of a run and compares it with the checksums that "
+             "were written. Ends with exit code 3 if one is damaged.",
+     .alone = true, .run = canto_command_ckpt_verify},
+    {.name = "config show", .positional = "[CONFIG] [KEY=VALUE...]", .options = "json",
+     .summary = "every key with its value and where that comes from",
+     .text = "Shows every key of a configuration with its value and where the value comes from: the "
+             "file and line, the command line, or the default.",
+     .examples = "canto config show launch/configs/tiny.yaml train.lr=0.001\n",
+     .alone = true, .run = canto_command_config_show},
+    {.name = "config keys", .positional = "", .options = "json",
+     .summary = "every key with its meaning",
+     .text = "Lists every key of a configuration with its type, range or choices, default and "
+             "meaning.",
+     .alone = true, .run = canto_command_config_keys},
+    {.name = "plot", .positional = "RUN",
+     .summary = "loss curve as SVG",
+     .text = "Draws the loss curve of a run as RUN/loss.svg. Needs gnuplot.",
+     .alone = true, .run = canto_command_plot},
+    {.name = "man", .positional = "[COMMAND]",
+     .summary = "a manual page",
+     .text = "Prints the manual page of the program, or of one of its commands.",
+     .examples = "canto man train | man -l -\n",
+     .alone = true, .run = canto_command_man},
+    {.name = NULL},
+};
+// clang-format on
+
+const canto_word canto_words[] = {
+    {"CONFIG", CANTO_COMPLETES_FILE, "a configuration: a YAML file"},
+    {"RUN", CANTO_COMPLETES_DIRECTORY, "the directory of a run"},
+    {"KEY=VALUE", CANTO_COMPLETES_KEY,
+     "a key of the configuration and its value, before which the file's gives way; `canto config "
+     "keys` lists them"},
+    {"COMMAND", CANTO_COMPLETES_COMMAND, "the first word of a command's name"},
+    {"FILE", CANTO_COMPLETES_FILE, NULL},
+    {"DIR", CANTO_COMPLETES_DIRECTORY, NULL},
+    {.word = NULL},
+};
+
+int canto_command_group(const canto_command *command)
+{
+    return (int)strcspn(command->name, " ");
+}
+
+bool canto_command_in_group(const canto_command *command, const char *group)
+{
+    const size_t length = (size_t)canto_command_group(command);
+    return strlen(group) == length && strncmp(command->name, group, length) == 0;
+}
+
+bool canto_command_begins_group(const canto_command *command)
+{
+    const int length = canto_command_group(command);
+    if (command == canto_commands) return true;
+    return canto_command_group(command - 1) != length ||
+           strncmp(command[-1].name, command->name, (size_t)length) != 0;
+}
+
+bool canto_command_is_group(const char *name)
+{
+    for (const canto_command *c = canto_commands; c->name; c++) {
+        if (canto_command_in_group(c, name) && strchr(c->name, ' ')) return true;
+    }
+    return false;
+}
+
+const canto_command *canto_command_find(int argc, char **argv, int *taken)
+{
+    for (const canto_command *c = canto_commands; argc > 1 && c->name; c++) {
+        if (!canto_command_in_group(c, argv[1])) continue;
+        const char *second = strchr(c->name, ' ');
+        *taken = second ? 2 : 1;
+        if (!second || (argc > 2 && strcmp(second + 1, argv[2]) == 0)) return c;
+    }
+    return NULL;
+}
+
+bool canto_command_takes(const canto_command *command, const canto_option *option)
+{
+    const size_t length = strlen(option->name);
+    for (const char *at = command->options; at && *at;) {
+        const size_t n = strcspn(at, " ");
+        if (n == length && strncmp(at, option->name, n) == 0) return true;
+        at += n + strspn(at + n, " ");
+    }
+    return false;
+}
+
+const canto_word *canto_word_find(const char *word, size_t length)
+{
+    for (const canto_word *w = canto_words; w->word; w++) {
+        if (strlen(w->word) == length && strncmp(w->word, word, length) == 0) return w;
+    }
+    return NULL;
+}
+
+bool canto_positional_next(const char **at, canto_positional *out)
+{
+    *at += strspn(*at, " ");
+    const size_t whole = strcspn(*at, " ");
+    if (whole == 0) return false;
+    *out = (canto_positional){.word = *at, .length = whole, .optional = **at == '['};
+    if (out->optional) {
+        out->word++;
+        out->length = strcspn(out->word, ".]");
+        out->repeated = out->word[out->length] == '.';
+    }
+    *at += whole;
+    return true;
+}

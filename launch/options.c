@@ -1,0 +1,29 @@
+// The one table of options. Two commands that take an option of one name mean the same by it.
+#include "launch/arguments.h"
+
+#define FIELD(member) .offset = offsetof(canto_arguments, member)
+#define FLAG          .type = CANTO_OPTION_FLAG
+#define TEXT(word)    .type = CANTO_OPTION_TEXT, .value = (word)
+#define COUNT(word)   .type = CANTO_OPTION_COUNT, .value = (word)
+#define NUMBER(word)  .type = CANTO_OPTION_NUMBER, .value = (word)
+
+// clang-format off
+const canto_option canto_options[] = {
+    {"json", 'j', FLAG, FIELD(json), .help = "print JSON"},
+    {"orders", 'o', FLAG, FIELD(orders),
+     .help = "print Witten-Bell n-gram models of the same text beside it"},
+    {"prompt", 'p', TEXT("TEXT"), FIELD(prompt), .initial = "\n",
+     .help = "text to continue; without it a line break"},
+    {"seed", 's', COUNT("N"), .max = INT64_MAX, FIELD(seed), .initial = "1",
+     .help = "seed of the random choices"},
+    {"step", 'S', COUNT("N"), .max = INT64_MAX, FIELD(step),
+     .help = "checkpoint of this step; without it the newest good one, or all that are listed"},
+    {"temperature", 't', NUMBER("X"), .max = 100, FIELD(temperature), .initial = "0.8",
+     .help = "0 takes the likeliest token always"},
+    {"tokens", 'n', COUNT("N"), .max = 100000000, FIELD(tokens), .initial = "200",
+     .help = "tokens to write"},
+    {"top-k", 'k', COUNT("K"), .max = 1 << 30, FIELD(top_k), .initial = "0",
+     .help = "draw from the K likeliest tokens only; 0: all"},
+    {.name = NULL},
+};
+// clang-format on
