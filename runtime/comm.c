@@ -62,6 +62,12 @@ static canto_status note_timed(canto_comm *comm, double since_s, canto_status st
     return note(comm, status);
 }
 
+static canto_status note_collective(canto_comm *comm, double since_s, canto_status status)
+{
+    comm->counts.collectives++;
+    return note_timed(comm, since_s, status);
+}
+
 static canto_status check_message(const canto_comm *comm, const char *what, int peer,
                                   const canto_tensor *data)
 {
@@ -140,7 +146,7 @@ canto_status canto_comm_bcast(canto_comm *comm, int root, canto_tensor data)
     CANTO_CHECK(canto_tensor_count(&data) > 0 && data.data,
                 "lane %s: broadcast from rank %d: the message is empty", comm->lane, root);
     double start_s = canto_clock_s();
-    return note_timed(comm, start_s, comm->ops->bcast(comm, root, data));
+    return note_collective(comm, start_s, comm->ops->bcast(comm, root, data));
 }
 
 canto_status canto_comm_gather_small(canto_comm *comm, size_t bytes, const void *mine, void *all)
@@ -150,7 +156,7 @@ canto_status canto_comm_gather_small(canto_comm *comm, size_t bytes, const void 
                 "lane %s: gather: records have 1 to %d bytes, not %zu", comm->lane,
                 CANTO_GATHER_SMALL_MAX, bytes);
     double start_s = canto_clock_s();
-    return note_timed(comm, start_s, comm->ops->gather_small(comm, bytes, mine, all));
+    return note_collective(comm, start_s, comm->ops->gather_small(comm, bytes, mine, all));
 }
 
 canto_status canto_comm_sum_small(canto_comm *comm, int n, double *inout)

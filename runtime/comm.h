@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 typedef struct canto_comm canto_comm;
+struct canto_trace; // runtime/trace.h
 
 // A message under way. 0 = none: waiting for none returns at once.
 typedef int64_t canto_request;
@@ -32,6 +33,7 @@ typedef struct canto_comm_counts {
     int64_t bytes_sent; // payload
     int64_t messages_received;
     int64_t bytes_received;
+    int64_t collectives;
     double wait_s; // seconds spent inside canto_comm_wait and the collectives
 } canto_comm_counts;
 
@@ -61,6 +63,7 @@ struct canto_comm {
     canto_comm_counts counts;
     canto_status failed; // the first error: from then on the communicator may only be destroyed
     void *scratch;       // owned, one CANTO_GATHER_SMALL_MAX record a rank
+    struct canto_trace *trace; // borrowed; NULL: off. Work on this lane's behalf is told here, too
 };
 
 // --- opening and closing ---
@@ -96,6 +99,12 @@ typedef struct canto_comm_checks {
 // whose waits and polls, on any of them, then return the same status and sentence.
 // With headers a send is not finished before the other end has started its receive.
 canto_status canto_comm_checked_open(canto_comm *inner, canto_comm_checks checks, canto_comm **out);
+
+// Decorates `inner`, which it then owns, also when it fails. Collective on inner. While `trace` is
+// recording, messages, waits and collectives are told to it on the lane of this name; splits of a
+// traced communicator are traced, too. Sends one small record a rank when it is split, and nothing
+// else. The trace must outlive it.
+canto_status canto_comm_traced_open(canto_comm *inner, struct canto_trace *trace, canto_comm **out);
 
 // Collective on comm after success; local after an error. Sets *comm to NULL.
 void canto_comm_destroy(canto_comm **comm);

@@ -21,6 +21,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_comm)                                                                                   \
     X(test_comm_checked)                                                                           \
     X(test_comm_rings)                                                                             \
+    X(test_comm_traced)                                                                            \
     X(test_conformance_linear)                                                                     \
     X(test_conformance_softmax)                                                                    \
     X(test_grad)                                                                                   \

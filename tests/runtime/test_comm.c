@@ -1,6 +1,8 @@
-// What every communicator must do, asked of self, mpi and checked alike.
+// What every communicator must do, asked of self, mpi, checked and traced alike.
 #include "tests/allocations.h"
 #include "tests/canto_test.h"
+
+#include "runtime/trace.h"
 
 #include <stdio.h>
 
@@ -41,12 +43,21 @@ static canto_status open_watched(canto_comm **out)
     return open_checked(false, out);
 }
 
+static canto_status open_traced(canto_comm **out)
+{
+    static canto_trace trace; // without memory: nothing is recorded
+    canto_comm *checked;
+    CANTO_TRY(open_checked(true, &checked));
+    return canto_comm_traced_open(checked, &trace, out);
+}
+
 static const kind kinds[] = {
     {"self", canto_comm_self_open},
     {"mpi", open_mpi},
     {"mpi in pieces", open_split},
     {"checked", open_headers},
     {"checked without headers", open_watched},
+    {"traced", open_traced},
 };
 
 static canto_tensor floats(float *data, int64_t n)
