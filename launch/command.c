@@ -53,6 +53,12 @@ const canto_command canto_commands[] = {
      .text = "Prints the manual page of the program, or of one of its commands.",
      .examples = "canto man train | man -l -\n",
      .alone = true, .run = canto_command_man},
+    {.name = "completion bash", .positional = "",
+     .summary = "completion of this program's command lines",
+     .text = "Prints what makes bash complete commands, options, keys of the configuration and their "
+             "choices. A package installs it.",
+     .examples = "eval \"$(canto completion bash)\"\n",
+     .alone = true, .run = canto_command_completion_bash},
     {.name = NULL},
 };
 // clang-format on

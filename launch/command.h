@@ -73,5 +73,9 @@ int canto_command_config_show(const canto_arguments *arguments);
 int canto_command_config_keys(const canto_arguments *arguments);
 int canto_command_plot(const canto_arguments *arguments);
 int canto_command_man(const canto_arguments *arguments);
+int canto_command_completion_bash(const canto_arguments *arguments);
+
+// launch/completion.bash, put into the program by the build.
+extern const char canto_completion_bash[];
 
 #endif

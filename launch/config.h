@@ -79,6 +79,8 @@ void canto_config_show(const canto_config *config, const canto_config_source *so
 void canto_config_help(FILE *stream, bool roff);
 // The same as a JSON array of objects: key, type, default, help, and range or choices.
 void canto_config_keys_json(FILE *stream);
+// The same as two functions of bash, for the completion of keys and of the choices of their values.
+void canto_config_completion(FILE *stream);
 
 // First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
 // both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,

@@ -102,31 +102,6 @@ load helpers
     [[ "$output" == *"no checkpoint"* ]]
 }
 
-@test "version, help and the manual page" {
-    run -0 "$canto" --version
-    [[ "$output" == *"HDF5"* ]]
-    run -0 "$canto" --help
-    [[ "$output" == *"75"* ]]
-    for topic in train eval generate plot man "ckpt ls" "config keys"; do
-        run -0 "$canto" $topic --help
-        [[ "$output" == "Usage: canto $topic"* ]]
-    done
-    run -0 "$canto" ckpt --help
-    [[ "$output" == *"canto ckpt ls"*"canto ckpt verify"* ]]
-}
-
-@test "every manual page renders without a warning" {
-    for page in "" train eval generate ckpt config plot man; do
-        "$canto" man $page > "$BATS_TEST_TMPDIR/page.1"
-        run -0 --separate-stderr env MANROFFOPT=-ww MANWIDTH=100 man --warnings -l "$BATS_TEST_TMPDIR/page.1"
-        echo "$page: $stderr"
-        [ -z "$stderr" ]
-        [[ "$(tr -s ' ' <<< "$output")" == *"NAME"*"canto${page:+-$page} - "*"SYNOPSIS"*"DESCRIPTION"*"SEE ALSO"* ]]
-    done
-    run -0 bash -c "'$canto' man | man -l -"
-    [[ "$output" == *"train.lr"* ]]
-}
-
 @test "compare-losses: agreement, difference, a missing step" {
     mkdir "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b"
     printf '%s\n' '{"step":0,"event":"start"}' '{"step":1,"loss":2.0}' '{"step":2,"loss":1.0,"lr":5}' > "$BATS_TEST_TMPDIR/a/metrics.jsonl"
