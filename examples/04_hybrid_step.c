@@ -48,11 +48,12 @@ static canto_status configure(canto_model_config *config)
 // these arenas first (launch/trainer.c); here 16 MiB each are enough.
 static canto_status build(canto_comm *world, const canto_model_config *config, trainer *t)
 {
-    CANTO_TRY(canto_mesh_create(world, 1, 0, &t->mesh));
-    canto_arena *const arenas[] = {&t->arenas.params, &t->arenas.step, &t->arenas.work};
-    for (int i = 0; i < 3; i++) CANTO_TRY(canto_arena_create(arenas[i], 16 << 20));
+    CANTO_TRY(canto_mesh_create(world, &canto_device_cpu, 1, 0, &t->mesh));
+    canto_arena *const arenas[] = {&t->arenas.tables, &t->arenas.params, &t->arenas.step,
+                                   &t->arenas.work};
+    for (int i = 0; i < 4; i++) CANTO_TRY(canto_arena_create(arenas[i], 16 << 20));
     const canto_plan_desc desc = {.mesh = &t->mesh,
-                                  .kernels = &canto_kernels_cpu,
+                                  .device = &canto_device_cpu,
                                   .layout = CANTO_LAYOUT_ZIGZAG,
                                   .softmax =
                                       canto_strategy_find(world->size > 1 ? "ring" : "serial"),
@@ -61,12 +62,12 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
                                   .sequence_length = TOKENS,
                                   .documents_max = 3,
                                   .state_count_max = canto_model_state_count_max(config)};
-    CANTO_TRY(canto_plan_create(&t->arenas.work, &desc, &t->plan));
-    CANTO_TRY(
-        canto_model_create(&t->arenas, config, &t->plan, &canto_kernels_cpu, true, &t->model));
+    CANTO_TRY(canto_plan_create(&t->arenas.tables, &t->arenas.work, &desc, &t->plan));
+    CANTO_TRY(canto_model_create(&t->arenas, config, &t->plan, &canto_device_cpu, true, &t->model));
     canto_params *params = canto_model_params(t->model);
-    CANTO_TRY(canto_grad_create(&t->arenas.params, t->mesh.gradients, &canto_kernels_cpu,
-                                params->buckets_n, params->bounds, params->grads, &t->grad));
+    CANTO_TRY(canto_grad_create(&t->arenas.tables, &t->arenas.params, t->mesh.gradients,
+                                &canto_device_cpu, params->buckets_n, params->bounds, params->grads,
+                                &t->grad));
     const canto_optimizer_config how = {.lr = 1e-3,
                                         .horizon = 10,
                                         .beta1 = 0.9,
@@ -74,7 +75,7 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
                                         .eps = 1e-8,
                                         .weight_decay = 0.1,
                                         .clip = 1};
-    return canto_optimizer_create(&t->arenas.params, &how, params, &t->grad, &canto_kernels_cpu,
+    return canto_optimizer_create(&t->arenas.params, &how, params, &t->grad, &canto_device_cpu,
                                   world->rank, &t->optimizer);
 }
 
@@ -90,12 +91,12 @@ static canto_status step(trainer *t, double *loss, double *norm)
         targets[i] =
             (int32_t)canto_rng_below(1, CANTO_RNG_TEST, (uint64_t)t->plan.positions[i] + 1, VOCAB);
     }
-    canto_params_init(canto_model_params(t->model), 1);
+    CANTO_TRY(canto_params_init(canto_model_params(t->model), 1));
     canto_model_zero_grads(t->model);
     CANTO_TRY(canto_model_forward(t->model, tokens));
     // Normalised by the targets of all ranks; a block's gradients are reduced while others run.
     CANTO_TRY(canto_model_loss(t->model, targets, 1.0f / TOKENS, true, loss));
-    CANTO_TRY(canto_model_backward(t->model, tokens, &t->grad));
+    CANTO_TRY(canto_model_backward(t->model, &t->grad));
     CANTO_TRY(canto_comm_sum_small(t->mesh.control, 1, loss));
     *loss /= TOKENS;
     return canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &(double){0});
@@ -106,8 +107,7 @@ static void destroy(trainer *t)
     canto_model_destroy(&t->model);
     canto_plan_destroy(&t->plan);
     canto_mesh_destroy(&t->mesh);
-    canto_arena *const arenas[] = {&t->arenas.params, &t->arenas.step, &t->arenas.work};
-    for (int i = 0; i < 3; i++) canto_arena_destroy(arenas[i]);
+    canto_arenas_destroy(&t->arenas);
 }
 
 static canto_status run(canto_comm *world, canto_arena *arena)

@@ -19,6 +19,55 @@ static void tensor_name(char name[NAME_BYTES], int which, const canto_param *par
     snprintf(name, NAME_BYTES, "%s%s", prefixes[which], param->name);
 }
 
+// What goes between the store, which reads and writes the host's memory, and a device.
+typedef struct transfer {
+    const canto_device *device; // borrowed
+    canto_store_writer *writer; // one of the two is set
+    canto_store_reader *reader;
+    float *staging; // owned, of the largest piece; NULL: the device's memory is the host's
+} transfer;
+
+static canto_status open_transfer(const canto_device *device, int64_t largest, transfer *out)
+{
+    out->device = device;
+    if (device->backend->host_memory) return CANTO_OK;
+    out->staging = malloc(sizeof *out->staging * (size_t)largest);
+    if (!out->staging && largest > 0)
+        CANTO_FAIL(CANTO_ERROR_MEMORY, "checkpoint: no memory for %lld numbers on their way",
+                   (long long)largest);
+    return CANTO_OK;
+}
+
+static int64_t largest_param(const canto_params *params)
+{
+    int64_t largest = 0;
+    for (int i = 0; i < params->n; i++) {
+        if (params->list[i].count > largest) largest = params->list[i].count;
+    }
+    return largest;
+}
+
+static canto_status write_tensor(const transfer *t, const char *name, const canto_param *param,
+                                 int64_t begin, int64_t count, const float *data)
+{
+    if (t->staging) {
+        CANTO_TRY(canto_device_download(t->device, t->staging, data, sizeof *data * (size_t)count));
+        data = t->staging;
+    }
+    return canto_store_write(t->writer, name, CANTO_F32, param->dims_n, param->dims, begin, count,
+                             data);
+}
+
+static canto_status read_tensor(const transfer *t, const char *name, const canto_param *param,
+                                int64_t begin, int64_t count, float *data)
+{
+    float *to = t->staging ? t->staging : data;
+    CANTO_TRY(
+        canto_store_read(t->reader, name, CANTO_F32, param->dims_n, param->dims, begin, count, to));
+    if (to == data) return CANTO_OK;
+    return canto_device_upload(t->device, data, to, sizeof *data * (size_t)count);
+}
+
 static canto_status write_piece(void *context, const canto_param *param, int64_t begin,
                                 int64_t count, float *value, float *first, float *second)
 {
@@ -26,8 +75,7 @@ static canto_status write_piece(void *context, const canto_param *param, int64_t
     for (int i = 0; i < 3; i++) {
         char name[NAME_BYTES];
         tensor_name(name, i, param);
-        CANTO_TRY(canto_store_write(context, name, CANTO_F32, param->dims_n, param->dims, begin,
-                                    count, data[i]));
+        CANTO_TRY(write_tensor(context, name, param, begin, count, data[i]));
     }
     return CANTO_OK;
 }
@@ -48,8 +96,13 @@ static canto_status write_texts(canto_store_writer *writer, const canto_config *
 
 static canto_status write_all(canto_trainer *trainer, canto_store_writer *writer, int64_t step)
 {
+    transfer t = {.writer = writer};
     CANTO_TRY(write_texts(writer, trainer->config, step));
-    return canto_optimizer_pieces(&trainer->optimizer, write_piece, writer);
+    canto_status status =
+        open_transfer(trainer->job->device, largest_param(canto_model_params(trainer->model)), &t);
+    if (status == CANTO_OK) status = canto_optimizer_pieces(&trainer->optimizer, write_piece, &t);
+    free(t.staging);
+    return status;
 }
 
 canto_status canto_checkpoint_save(canto_trainer *trainer, int64_t step)
@@ -98,16 +151,24 @@ canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_con
     return status;
 }
 
-canto_status canto_checkpoint_read_params(canto_store_reader *reader, canto_params *params)
+static canto_status read_params(const transfer *t, canto_params *params)
 {
     for (int i = 0; i < params->n; i++) {
         const canto_param *param = &params->list[i];
         char name[NAME_BYTES];
         tensor_name(name, 0, param);
-        CANTO_TRY(canto_store_read(reader, name, CANTO_F32, param->dims_n, param->dims, 0,
-                                   param->count, params->values + param->begin));
+        CANTO_TRY(read_tensor(t, name, param, 0, param->count, params->values + param->begin));
     }
     return CANTO_OK;
+}
+
+canto_status canto_checkpoint_read_params(canto_store_reader *reader, canto_params *params)
+{
+    transfer t = {.reader = reader};
+    canto_status status = open_transfer(params->device, largest_param(params), &t);
+    if (status == CANTO_OK) status = read_params(&t, params);
+    free(t.staging);
+    return status;
 }
 
 static canto_status read_piece(void *context, const canto_param *param, int64_t begin,
@@ -118,16 +179,23 @@ static canto_status read_piece(void *context, const canto_param *param, int64_t 
     for (int i = 1; i < 3; i++) {
         char name[NAME_BYTES];
         tensor_name(name, i, param);
-        CANTO_TRY(canto_store_read(context, name, CANTO_F32, param->dims_n, param->dims, begin,
-                                   count, data[i]));
+        CANTO_TRY(read_tensor(context, name, param, begin, count, data[i]));
     }
     return CANTO_OK;
 }
 
+static canto_status restore(canto_trainer *trainer, canto_store_reader *reader)
+{
+    canto_params *params = canto_model_params(trainer->model);
+    transfer t = {.reader = reader};
+    canto_status status = open_transfer(params->device, largest_param(params), &t);
+    if (status == CANTO_OK) status = read_params(&t, params);
+    if (status == CANTO_OK) status = canto_optimizer_pieces(&trainer->optimizer, read_piece, &t);
+    free(t.staging);
+    return status;
+}
+
 canto_status canto_checkpoint_restore(canto_trainer *trainer, canto_store_reader *reader)
 {
-    canto_status status = canto_checkpoint_read_params(reader, canto_model_params(trainer->model));
-    if (status == CANTO_OK)
-        status = canto_optimizer_pieces(&trainer->optimizer, read_piece, reader);
-    return canto_comm_agree(trainer->job->mesh.control, status);
+    return canto_comm_agree(trainer->job->mesh.control, restore(trainer, reader));
 }

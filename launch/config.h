@@ -14,6 +14,7 @@ typedef struct canto_config {
     struct {
         char dir[CANTO_TEXT_MAX];
         int64_t seed;
+        const canto_backend *device;
     } run;
     canto_model_config model; // pattern layers d_model d_mlp heads kv_heads mixers vocab tied
                               // norm_eps rope_base init_std

@@ -57,6 +57,30 @@ static int transport_get(const void *field)
     return -1;
 }
 
+static const char *backend_name(int index)
+{
+    return canto_backends[index] ? canto_backends[index]->name : NULL;
+}
+
+static const char *backend_note(int index)
+{
+    return canto_backends[index]->help;
+}
+
+static void backend_set(void *field, int index)
+{
+    *(const canto_backend **)field = canto_backends[index];
+}
+
+static int backend_get(const void *field)
+{
+    const canto_backend *value = *(const canto_backend *const *)field;
+    for (int i = 0; canto_backends[i]; i++) {
+        if (canto_backends[i] == value) return i;
+    }
+    return -1;
+}
+
 static const char *kind_name(int index)
 {
     return canto_mixer_kinds[index].name;
@@ -110,6 +134,7 @@ static int decay_get(const void *field)
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
                                          transport_note};
+static const canto_choices backends = {backend_name, backend_set, backend_get, backend_note};
 static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
 static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
 static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
@@ -138,6 +163,8 @@ const canto_key canto_keys[] = {
      .help = "Directory of checkpoints, metrics and logs; made at the first start, continued afterwards."},
     {"run.seed", INT(0, COUNT_MAX), FIXED, FIELD(run.seed), .initial = "1",
      .help = "Seed of initial weights and of the order of the data."},
+    {"run.device", CHOICE(backends), FREE, FIELD(run.device), .initial = "cpu",
+     .help = "Where tensors lie and kernels run."},
 
     {"model.pattern", TEXT(1), FIXED, FIELD(model.pattern), .initial = "LLLS",
      .help = "Letters of mixers, one a layer, repeated over all layers."},

@@ -1,6 +1,5 @@
 // canto generate: one process reads the newest checkpoint and writes bytes, one draw a token.
 #define _GNU_SOURCE
-#include "launch/arenas.h"
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
 #include "launch/command.h"
@@ -20,11 +19,11 @@ typedef struct {
 
 static canto_status create(generator *g, const canto_config *config, int64_t capacity)
 {
-    CANTO_TRY(canto_decoder_create(&g->arenas, &config->model, &canto_kernels_cpu, capacity,
+    CANTO_TRY(canto_decoder_create(&g->arenas, &config->model, &canto_device_cpu, capacity,
                                    PROMPT_CHUNK, &g->decoder));
-    CANTO_TRY(canto_arena_array(&g->arenas.step, "logits", config->model.vocab, sizeof *g->logits,
+    CANTO_TRY(canto_arena_array(&g->arenas.tables, "logits", config->model.vocab, sizeof *g->logits,
                                 (void **)&g->logits));
-    return canto_arena_array(&g->arenas.step, "choices", config->model.vocab, sizeof *g->choices,
+    return canto_arena_array(&g->arenas.tables, "choices", config->model.vocab, sizeof *g->choices,
                              (void **)&g->choices);
 }
 
@@ -41,7 +40,7 @@ static canto_status measure_and_create(generator *g, const canto_config *config,
     canto_arenas sizes = g->arenas;
     destroy(g);
     CANTO_TRY(status);
-    CANTO_TRY(canto_arenas_allocate(&g->arenas, &sizes));
+    CANTO_TRY(canto_arenas_allocate(&g->arenas, &canto_device_cpu, &sizes));
     return create(g, config, capacity);
 }
 

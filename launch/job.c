@@ -52,14 +52,27 @@ static canto_status open_world(const canto_config *config, canto_job *job)
     return canto_comm_checked_open(plain, checks, &job->world);
 }
 
+static canto_status open_device(const canto_config *config, canto_job *job)
+{
+    const canto_backend *backend = config->run.device;
+    const char *missing = canto_kernels_missing(backend->kernels);
+    if (missing)
+        CANTO_FAIL(CANTO_ERROR_UNSUPPORTED,
+                   "run.device %s: the kernel %s is not written yet; use run.device=cpu",
+                   backend->name, missing);
+    return canto_device_open(backend, job->threads.local_rank, &job->device);
+}
+
 static canto_status open_job(const canto_config *config, bool mpi, canto_job *out)
 {
     *out = (canto_job){.mpi = mpi};
     CANTO_TRY(open_world(config, out));
     canto_log_init(&out->log, stderr, out->world->rank, out->mpi);
     CANTO_TRY(canto_threads_set(out->world, &out->threads));
-    canto_status status =
-        canto_mesh_create(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
+    canto_status status = open_device(config, out);
+    CANTO_TRY(canto_comm_agree(out->world, status));
+    status = canto_mesh_create(out->world, out->device, config->parallel.dp, config->parallel.cp,
+                               &out->mesh);
     return canto_comm_agree(out->world, status); // so that the sentence is one rank's
 }
 
@@ -96,6 +109,7 @@ int canto_job_close(canto_job *job, canto_status status, int code)
         return code;
     }
     canto_mesh_destroy(&job->mesh);
+    canto_device_close(&job->device);
     canto_comm_destroy(&job->world);
     if (job->mpi) canto_comm_mpi_finalize();
     return code;

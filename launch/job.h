@@ -8,7 +8,8 @@
 #include "runtime/topology.h"
 
 typedef struct canto_job {
-    canto_comm *world; // owned, checked
+    canto_comm *world;          // owned, checked
+    const canto_device *device; // owned
     canto_mesh mesh;
     canto_threads threads;
     canto_log log;

@@ -108,7 +108,7 @@ static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, flo
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
     *loss_sum += loss;
     canto_digest_add(plans, 1, &(int64_t){(int64_t)trainer->plan.digest});
-    return canto_model_backward(trainer->model, batch->tokens, last ? &trainer->grad : NULL);
+    return canto_model_backward(trainer->model, last ? &trainer->grad : NULL);
 }
 
 canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,

@@ -48,7 +48,8 @@ static canto_status build(run *r, canto_store_reader *reader)
 {
     CANTO_TRY(canto_trainer_create(r->config, r->job, true, &r->trainer));
     if (reader) return canto_checkpoint_restore(&r->trainer, reader);
-    canto_params_init(canto_model_params(r->trainer.model), (uint64_t)r->config->run.seed);
+    CANTO_TRY(
+        canto_params_init(canto_model_params(r->trainer.model), (uint64_t)r->config->run.seed));
     return CANTO_OK;
 }
 

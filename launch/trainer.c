@@ -6,7 +6,7 @@ static canto_plan_desc plan_desc(const canto_trainer *trainer)
 {
     const canto_config *config = trainer->config;
     return (canto_plan_desc){.mesh = &trainer->job->mesh,
-                             .kernels = &canto_kernels_cpu,
+                             .device = trainer->job->device,
                              .layout = config->parallel.layout,
                              .weights =
                                  config->parallel.weights_n ? config->parallel.weights : NULL,
@@ -21,11 +21,13 @@ static canto_plan_desc plan_desc(const canto_trainer *trainer)
 static canto_status create_optimizer(canto_trainer *trainer)
 {
     canto_params *params = canto_model_params(trainer->model);
-    canto_arena *arena = &trainer->arenas.params;
-    CANTO_TRY(canto_grad_create(arena, trainer->job->mesh.gradients, &canto_kernels_cpu,
-                                params->buckets_n, params->bounds, params->grads, &trainer->grad));
-    return canto_optimizer_create(arena, &trainer->config->train.optimizer, params, &trainer->grad,
-                                  &canto_kernels_cpu, trainer->job->world->rank,
+    canto_arenas *arenas = &trainer->arenas;
+    const canto_device *device = trainer->job->device;
+    CANTO_TRY(canto_grad_create(&arenas->tables, &arenas->params, trainer->job->mesh.gradients,
+                                device, params->buckets_n, params->bounds, params->grads,
+                                &trainer->grad));
+    return canto_optimizer_create(&arenas->params, &trainer->config->train.optimizer, params,
+                                  &trainer->grad, device, trainer->job->world->rank,
                                   &trainer->optimizer);
 }
 
@@ -33,12 +35,13 @@ static canto_status create_optimizer(canto_trainer *trainer)
 static canto_status build(canto_trainer *trainer, bool gradients)
 {
     canto_plan_desc desc = plan_desc(trainer);
-    CANTO_TRY(canto_plan_create(&trainer->arenas.work, &desc, &trainer->plan));
+    CANTO_TRY(
+        canto_plan_create(&trainer->arenas.tables, &trainer->arenas.work, &desc, &trainer->plan));
     CANTO_TRY(canto_model_create(&trainer->arenas, &trainer->config->model, &trainer->plan,
-                                 &canto_kernels_cpu, gradients, &trainer->model));
-    CANTO_TRY(canto_batch_create(&trainer->arenas.step, &trainer->data, trainer->plan.tokens,
+                                 trainer->job->device, gradients, &trainer->model));
+    CANTO_TRY(canto_batch_create(&trainer->arenas.tables, &trainer->data, trainer->plan.tokens,
                                  &trainer->batch));
-    CANTO_TRY(canto_arena_array(&trainer->arenas.step, "records", trainer->job->world->size,
+    CANTO_TRY(canto_arena_array(&trainer->arenas.tables, "records", trainer->job->world->size,
                                 CANTO_RECORD_BYTES, &trainer->records));
     return gradients ? create_optimizer(trainer) : CANTO_OK;
 }
@@ -64,7 +67,7 @@ static canto_status measure_and_build(canto_trainer *trainer, bool gradients)
     canto_arenas sizes = trainer->arenas;
     destroy_built(trainer);
     CANTO_TRY(status);
-    CANTO_TRY(canto_arenas_allocate(&trainer->arenas, &sizes));
+    CANTO_TRY(canto_arenas_allocate(&trainer->arenas, trainer->job->device, &sizes));
     canto_arenas_keep_books(&trainer->arenas, trainer->ledgers);
     return build(trainer, gradients);
 }

@@ -3,7 +3,7 @@
 #ifndef CANTO_LAUNCH_TRAINER_H
 #define CANTO_LAUNCH_TRAINER_H
 
-#include "launch/arenas.h"
+#include "layers/arenas.h"
 #include "launch/data.h"
 #include "launch/job.h"
 

@@ -57,10 +57,10 @@ canto_status canto_block_forward(canto_block *block)
     const int64_t count = tokens * block->norm1.n;
     canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
     CANTO_TRY(block->mixer->ops->forward(block->mixer, block->normed, block->mid));
-    context->kernels->add(count, block->x, block->mid);
+    context->device->kernels->add(context->device, count, block->x, block->mid);
     canto_norm_forward(context, &block->norm2, tokens, block->mid, block->normed);
     CANTO_TRY(block->mlp->ops->forward(block->mlp, block->normed, block->out));
-    context->kernels->add(count, block->mid, block->out);
+    context->device->kernels->add(context->device, count, block->mid, block->out);
     return CANTO_OK;
 }
 
@@ -84,9 +84,9 @@ canto_status canto_block_decode(canto_block *block, int64_t position, int64_t to
     const int64_t count = tokens * block->norm1.n;
     canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
     CANTO_TRY(block->mixer->ops->decode(block->mixer, position, tokens, block->normed, block->mid));
-    context->kernels->add(count, block->x, block->mid);
+    context->device->kernels->add(context->device, count, block->x, block->mid);
     canto_norm_forward(context, &block->norm2, tokens, block->mid, block->normed);
     CANTO_TRY(block->mlp->ops->decode(block->mlp, position, tokens, block->normed, block->out));
-    context->kernels->add(count, block->mid, block->out);
+    context->device->kernels->add(context->device, count, block->mid, block->out);
     return CANTO_OK;
 }

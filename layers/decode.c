@@ -12,13 +12,13 @@ struct canto_decoder {
 };
 
 canto_status canto_decoder_create(canto_arenas *arenas, const canto_model_config *config,
-                                  const canto_kernels *kernels, int64_t capacity, int64_t chunk,
+                                  const canto_device *device, int64_t capacity, int64_t chunk,
                                   canto_decoder **out)
 {
     CANTO_CHECK(capacity > 0 && chunk > 0, "decoder: capacity %lld and chunk %lld must be positive",
                 (long long)capacity, (long long)chunk);
     const canto_stack_desc desc = {
-        .config = config, .kernels = kernels, .tokens = chunk, .capacity = capacity};
+        .config = config, .device = device, .tokens = chunk, .capacity = capacity};
     canto_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) CANTO_FAIL(CANTO_ERROR_MEMORY, "decoder: no memory for its description");
     decoder->capacity = capacity;
@@ -71,7 +71,6 @@ canto_status canto_decoder_feed(canto_decoder *decoder, int64_t tokens_n, const 
         last = tokens_n - t < decoder->chunk ? tokens_n - t : decoder->chunk;
         CANTO_TRY(feed_chunk(decoder, last, tokens + t));
     }
-    canto_head_logits(&stack->context, &stack->head,
-                      stack->out + (last - 1) * stack->config.d_model, logits);
-    return CANTO_OK;
+    return canto_head_logits(&stack->context, &stack->head,
+                             stack->out + (last - 1) * stack->config.d_model, logits);
 }

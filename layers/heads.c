@@ -71,8 +71,8 @@ void canto_heads_rotate(const canto_context *context, const canto_heads *heads, 
     if (!heads->rope) return;
     const int dim = heads->key_dim;
     const float *table = heads->rope + first * dim;
-    context->kernels->rope(tokens, heads->heads, dim, canto_heads_q_width(heads), table, direction,
-                           q);
-    context->kernels->rope(tokens, heads->kv_heads, dim, canto_heads_kv_width(heads), table,
-                           direction, kv);
+    context->device->kernels->rope(context->device, tokens, heads->heads, dim,
+                                   canto_heads_q_width(heads), table, direction, q);
+    context->device->kernels->rope(context->device, tokens, heads->kv_heads, dim,
+                                   canto_heads_kv_width(heads), table, direction, kv);
 }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 canto_status canto_builder_param(const canto_builder *builder, const char *name,
                                  const canto_param *how, int *id)
@@ -36,17 +37,35 @@ canto_status canto_builder_hold(const canto_builder *builder, const char *what, 
 }
 
 // Angles in double: a position of millions times a frequency has no digits left in single.
-static void fill_rope(const canto_builder *builder, int64_t rows, int dim, float *table)
+static void fill_rope(const canto_builder *builder, int64_t first, int64_t rows, int dim,
+                      float *table)
 {
     const canto_plan *plan = builder->context->plan;
     for (int j = 0; j < dim / 2; j++) {
         double frequency = pow(builder->config->rope_base, -2.0 * j / dim);
         for (int64_t t = 0; t < rows; t++) {
-            double angle = (double)(plan ? plan->positions[t] : t) * frequency;
+            double angle = (double)(plan ? plan->positions[first + t] : first + t) * frequency;
             table[t * dim + 2 * j] = (float)cos(angle);
             table[t * dim + 2 * j + 1] = (float)sin(angle);
         }
     }
+}
+
+// Made by the host, a few rows at a time.
+static canto_status upload_rope(const canto_builder *builder, int64_t rows, int dim, float *table)
+{
+    enum { ROWS = 256 };
+    float *block = malloc(sizeof *block * ROWS * (size_t)dim);
+    if (!block) CANTO_FAIL(CANTO_ERROR_MEMORY, "rotary table: no memory for %d rows", ROWS);
+    canto_status status = CANTO_OK;
+    for (int64_t t = 0; t < rows && status == CANTO_OK; t += ROWS) {
+        const int64_t n = rows - t < ROWS ? rows - t : ROWS;
+        fill_rope(builder, t, n, dim, block);
+        status = canto_device_upload(builder->context->device, table + t * dim, block,
+                                     sizeof *block * (size_t)(n * dim));
+    }
+    free(block);
+    return status;
 }
 
 canto_status canto_builder_rope(const canto_builder *builder, int dim, const float **out)
@@ -58,7 +77,8 @@ canto_status canto_builder_rope(const canto_builder *builder, int dim, const flo
         int64_t rows = builder->context->plan ? builder->tokens : builder->capacity;
         ropes->dims[i] = dim;
         CANTO_TRY(canto_builder_hold(builder, "rotary table", rows * dim, &ropes->tables[i]));
-        if (!builder->arenas->step.measuring) fill_rope(builder, rows, dim, ropes->tables[i]);
+        if (!builder->arenas->step.measuring)
+            CANTO_TRY(upload_rope(builder, rows, dim, ropes->tables[i]));
         ropes->n++;
     }
     *out = ropes->tables[i];

@@ -13,11 +13,11 @@
 
 // What layers use while they run.
 typedef struct canto_context {
-    const canto_kernels *kernels; // borrowed
-    canto_params *params;         // borrowed: the model's
-    canto_plan *plan;             // borrowed; NULL for decoding
-    bool gradients;               // a backward pass follows
-    float eps;                    // of norms
+    const canto_device *device; // borrowed: where tensors lie
+    canto_params *params;       // borrowed: the model's
+    canto_plan *plan;           // borrowed; NULL for decoding
+    bool gradients;             // a backward pass follows
+    float eps;                  // of norms
 } canto_context;
 
 // Rotary tables, one for each width of head in use.

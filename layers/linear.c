@@ -32,7 +32,6 @@ typedef struct linear_layer {
     float *states, *next;  // incoming states of segments; for decoding the state and its successor
     float *dq, *dkv, *dy, *dout, *dgate;
     void *work;
-    float log_decay[]; // [kv_heads]
 } linear_layer;
 
 static canto_status create_projections(const canto_builder *builder, linear_layer *layer)
@@ -95,30 +94,42 @@ static canto_status create_states(const canto_builder *builder, linear_layer *la
                             canto_recur_work_bytes(plan, &layer->shape), &layer->work);
 }
 
-static void set_shape(const canto_builder *builder, const canto_mixer_config *mixer,
-                      linear_layer *layer)
+static canto_status upload_decay(const canto_builder *builder, const canto_mixer_config *mixer,
+                                 float *log_decay)
+{
+    if (builder->arenas->step.measuring) return CANTO_OK;
+    for (int h = 0; h < mixer->kv_heads; h++) {
+        const float own = -canto_decay_slope(mixer->decay, h, mixer->kv_heads, builder->layer,
+                                             builder->config->layers);
+        CANTO_TRY(canto_device_upload(builder->context->device, log_decay + h, &own, sizeof own));
+    }
+    return CANTO_OK;
+}
+
+static canto_status set_shape(const canto_builder *builder, const canto_mixer_config *mixer,
+                              linear_layer *layer)
 {
     layer->shape = (canto_linear_shape){.heads = mixer->heads,
                                         .kv_heads = mixer->kv_heads,
                                         .key_dim = mixer->key_dim,
                                         .value_dim = mixer->value_dim,
                                         .ones = mixer->normaliser};
-    if (mixer->decay == CANTO_DECAY_NONE) return;
-    for (int h = 0; h < mixer->kv_heads; h++)
-        layer->log_decay[h] = -canto_decay_slope(mixer->decay, h, mixer->kv_heads, builder->layer,
-                                                 builder->config->layers);
-    layer->shape.log_decay = layer->log_decay;
+    if (mixer->decay == CANTO_DECAY_NONE) return CANTO_OK;
+    float *log_decay;
+    CANTO_TRY(canto_builder_hold(builder, "decays", mixer->kv_heads, &log_decay));
+    layer->shape.log_decay = log_decay;
+    return upload_decay(builder, mixer, log_decay);
 }
 
 static canto_status linear_create(const canto_builder *builder, canto_layer **out)
 {
     const canto_mixer_config *mixer = canto_model_mixer(builder->config, builder->layer);
-    linear_layer *layer = calloc(1, sizeof *layer + (size_t)mixer->kv_heads * sizeof(float));
+    linear_layer *layer = calloc(1, sizeof *layer);
     if (!layer) CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory for layer %d", builder->layer);
     *out = &layer->base;
     layer->base = (canto_layer){.ops = &canto_layer_linear, .context = builder->context};
     layer->kind = mixer->kind;
-    set_shape(builder, mixer, layer);
+    CANTO_TRY(set_shape(builder, mixer, layer));
     CANTO_TRY(canto_heads_create(builder, mixer, &layer->heads));
     CANTO_TRY(create_projections(builder, layer));
     CANTO_TRY(create_output(builder, layer));
@@ -130,35 +141,40 @@ static canto_status linear_create(const canto_builder *builder, canto_layer **ou
 // rotary table on.
 static void features(linear_layer *layer, int64_t first, int64_t tokens)
 {
-    const canto_kernels *kernels = layer->base.context->kernels;
+    const canto_device *device = layer->base.context->device;
     const canto_feature feature = layer->kind->feature;
     const int64_t q_width = canto_heads_q_width(&layer->heads);
     const int64_t k_width = canto_heads_k_width(&layer->heads);
     const int64_t row = canto_heads_kv_width(&layer->heads);
-    kernels->feature_forward(feature, tokens, q_width, q_width, layer->raw_q, layer->q);
-    kernels->feature_forward(feature, tokens, k_width, row, layer->raw_kv, layer->kv);
+    device->kernels->feature_forward(device, feature, tokens, q_width, q_width, layer->raw_q,
+                                     layer->q);
+    device->kernels->feature_forward(device, feature, tokens, k_width, row, layer->raw_kv,
+                                     layer->kv);
     if (layer->kv != layer->raw_kv)
-        kernels->feature_forward(CANTO_FEATURE_IDENTITY, tokens, row - k_width, row,
-                                 layer->raw_kv + k_width, layer->kv + k_width);
+        device->kernels->feature_forward(device, CANTO_FEATURE_IDENTITY, tokens, row - k_width, row,
+                                         layer->raw_kv + k_width, layer->kv + k_width);
     if (layer->kind->scale_q)
-        kernels->scale(tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim), layer->q);
+        device->kernels->scale(device, tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim),
+                               layer->q);
     canto_heads_rotate(layer->base.context, &layer->heads, first, tokens, 1, layer->q, layer->kv);
 }
 
 // In place: gradients of q and kv to those of their projections.
 static void features_backward(linear_layer *layer, int64_t tokens)
 {
-    const canto_kernels *kernels = layer->base.context->kernels;
+    const canto_device *device = layer->base.context->device;
     const canto_feature feature = layer->kind->feature;
     const int64_t q_width = canto_heads_q_width(&layer->heads);
     const int64_t k_width = canto_heads_k_width(&layer->heads);
     const int64_t row = canto_heads_kv_width(&layer->heads);
     canto_heads_rotate(layer->base.context, &layer->heads, 0, tokens, -1, layer->dq, layer->dkv);
     if (layer->kind->scale_q)
-        kernels->scale(tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim), layer->dq);
-    kernels->feature_backward(feature, tokens, q_width, q_width, layer->raw_q, layer->dq,
-                              layer->dq);
-    kernels->feature_backward(feature, tokens, k_width, row, layer->raw_kv, layer->dkv, layer->dkv);
+        device->kernels->scale(device, tokens * q_width, 1.0f / sqrtf((float)layer->shape.key_dim),
+                               layer->dq);
+    device->kernels->feature_backward(device, feature, tokens, q_width, q_width, layer->raw_q,
+                                      layer->dq, layer->dq);
+    device->kernels->feature_backward(device, feature, tokens, k_width, row, layer->raw_kv,
+                                      layer->dkv, layer->dkv);
 }
 
 // Elements that one root mean square is taken over; 0: no norm.
@@ -176,39 +192,40 @@ static int64_t norm_width(const linear_layer *layer)
 static void read_out(linear_layer *layer, int64_t tokens)
 {
     const canto_context *context = layer->base.context;
-    const canto_kernels *kernels = context->kernels;
+    const canto_device *device = context->device;
     const int64_t count = tokens * canto_heads_o_width(&layer->heads);
     const int64_t width = norm_width(layer);
     if (layer->shape.ones) {
-        kernels->linear_normalise(tokens * layer->shape.heads, layer->shape.value_dim,
-                                  NORMALISER_EPS, layer->y, layer->o);
+        device->kernels->linear_normalise(device, tokens * layer->shape.heads,
+                                          layer->shape.value_dim, NORMALISER_EPS, layer->y,
+                                          layer->o);
     } else if (width) {
-        kernels->norm_forward(count / width, width, context->eps, layer->y, NULL, layer->o,
-                              layer->rstd);
+        device->kernels->norm_forward(device, count / width, width, context->eps, layer->y, NULL,
+                                      layer->o, layer->rstd);
     } else {
-        kernels->fill(count, 0, layer->o);
-        kernels->add(count, layer->y, layer->o);
+        device->kernels->copy(device, count, layer->y, layer->o);
     }
-    if (layer->gate) kernels->multiply(count, layer->o, layer->gate, layer->gated);
+    if (layer->gate) device->kernels->multiply(device, count, layer->o, layer->gate, layer->gated);
 }
 
 // dy from the gradient of o; needs the rstd of read_out.
 static void read_out_backward(linear_layer *layer, int64_t tokens)
 {
-    const canto_kernels *kernels = layer->base.context->kernels;
+    const canto_device *device = layer->base.context->device;
     const int64_t count = tokens * canto_heads_o_width(&layer->heads);
     const int64_t width = norm_width(layer);
     if (layer->shape.ones) {
-        kernels->linear_normalise_backward(tokens * layer->shape.heads, layer->shape.value_dim,
-                                           NORMALISER_EPS, layer->y, layer->dout, layer->dy);
+        device->kernels->linear_normalise_backward(device, tokens * layer->shape.heads,
+                                                   layer->shape.value_dim, NORMALISER_EPS, layer->y,
+                                                   layer->dout, layer->dy);
         return;
     }
-    kernels->fill(count, 0, layer->dy);
+    device->kernels->fill(device, count, 0, layer->dy);
     if (width)
-        kernels->norm_backward(count / width, width, layer->y, NULL, layer->rstd, layer->dout,
-                               layer->dy, NULL);
+        device->kernels->norm_backward(device, count / width, width, layer->y, NULL, layer->rstd,
+                                       layer->dout, layer->dy, NULL);
     else
-        kernels->add(count, layer->dout, layer->dy);
+        device->kernels->add(device, count, layer->dout, layer->dy);
 }
 
 static canto_status linear_forward(canto_layer *base, const float *x, float *y)
@@ -232,8 +249,10 @@ static void gate_backward(linear_layer *layer, int64_t tokens, const float *x, f
 {
     const canto_context *context = layer->base.context;
     const int64_t width = layer->w_gate.out;
-    context->kernels->multiply(tokens * width, layer->dout, layer->o, layer->dgate);
-    context->kernels->multiply(tokens * width, layer->dout, layer->gate, layer->dout);
+    context->device->kernels->multiply(context->device, tokens * width, layer->dout, layer->o,
+                                       layer->dgate);
+    context->device->kernels->multiply(context->device, tokens * width, layer->dout, layer->gate,
+                                       layer->dout);
     canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, width);
     canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, width, 0, dx);
 }
@@ -265,8 +284,9 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
     const canto_context *context = base->context;
     canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
     features(layer, position, tokens);
-    context->kernels->linear_forward(&layer->shape, tokens, layer->q, layer->kv,
-                                     position ? layer->states : NULL, layer->y, layer->next);
+    context->device->kernels->linear_forward(context->device, &layer->shape, tokens, layer->q,
+                                             layer->kv, position ? layer->states : NULL, layer->y,
+                                             layer->next);
     float *spent = layer->states;
     layer->states = layer->next;
     layer->next = spent;

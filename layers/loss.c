@@ -33,7 +33,11 @@ canto_status canto_head_create(const canto_builder *builder, int embedding, cant
     CANTO_TRY(canto_builder_scratch(&tile, "dnormed rows", head->tokens * d, &head->dnormed));
     CANTO_TRY(canto_builder_scratch(&tile, "logits", head->tokens * head->columns, &head->logits));
     CANTO_TRY(canto_builder_scratch(&tile, "lse", head->tokens, &head->lse));
-    return canto_builder_scratch(&tile, "logits of targets", head->tokens, &head->picked);
+    CANTO_TRY(canto_builder_scratch(&tile, "logits of targets", head->tokens, &head->picked));
+    CANTO_TRY(canto_arena_array(&builder->arenas->work, "targets", builder->tokens,
+                                sizeof *head->targets, (void **)&head->targets));
+    return canto_arena_array(&builder->arenas->work, "loss", 1, sizeof *head->sum,
+                             (void **)&head->sum);
 }
 
 // Logits of one tile, columns [first, first + n) of the vocabulary.
@@ -42,66 +46,77 @@ static void tile_logits(const canto_context *context, const canto_head *head, in
 {
     const int64_t d = head->norm.n;
     const float *w = canto_params_value(context->params, head->id) + first * d;
-    context->kernels->gemm(false, true, tokens, n, d, 1, head->normed, d, w, d, 0, head->logits, n);
+    context->device->kernels->gemm(context->device, false, true, tokens, n, d, 1, head->normed, d,
+                                   w, d, 0, head->logits, n);
 }
 
-static double block_loss(const canto_context *context, const canto_head *head, int64_t tokens,
-                         const int32_t *targets)
+// *sum += the loss of a block of tokens; targets and sum are of the device.
+static void block_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                       const int32_t *targets)
 {
-    const canto_kernels *kernels = context->kernels;
-    kernels->fill(tokens, -INFINITY, head->lse);
+    const canto_device *device = context->device;
+    device->kernels->fill(device, tokens, -INFINITY, head->lse);
     for (int64_t first = 0; first < head->vocab; first += head->columns) {
         const int64_t n = smaller(head->columns, head->vocab - first);
         tile_logits(context, head, tokens, first, n);
-        kernels->loss_tile(tokens, n, first, head->logits, targets, head->lse, head->picked);
+        device->kernels->loss_tile(device, tokens, n, first, head->logits, targets, head->lse,
+                                   head->picked);
     }
-    double sum = 0;
-    for (int64_t t = 0; t < tokens; t++) {
-        if (targets[t] >= 0) sum += (double)head->lse[t] - head->picked[t];
-    }
-    return sum;
+    device->kernels->loss_sum(device, tokens, targets, head->lse, head->picked, head->sum);
 }
 
 // After block_loss of the same block. dx: [tokens, d_model], += the gradient.
 static void block_gradients(const canto_context *context, const canto_head *head, int64_t tokens,
                             const float *x, const int32_t *targets, float scale, float *dx)
 {
-    const canto_kernels *kernels = context->kernels;
+    const canto_device *device = context->device;
     const int64_t d = head->norm.n;
     for (int64_t first = 0; first < head->vocab; first += head->columns) {
         const int64_t n = smaller(head->columns, head->vocab - first);
         const float *w = canto_params_value(context->params, head->id) + first * d;
         float *dw = canto_params_grad(context->params, head->id) + first * d;
         if (n < head->vocab) tile_logits(context, head, tokens, first, n);
-        kernels->loss_tile_backward(tokens, n, first, targets, head->lse, scale, head->logits);
-        kernels->gemm(true, false, n, d, tokens, 1, head->logits, n, head->normed, d, 1, dw, d);
-        kernels->gemm(false, false, tokens, d, n, 1, head->logits, n, w, d, first ? 1 : 0,
-                      head->dnormed, d);
+        device->kernels->loss_tile_backward(device, tokens, n, first, targets, head->lse, scale,
+                                            head->logits);
+        device->kernels->gemm(device, true, false, n, d, tokens, 1, head->logits, n, head->normed,
+                              d, 1, dw, d);
+        device->kernels->gemm(device, false, false, tokens, d, n, 1, head->logits, n, w, d,
+                              first ? 1 : 0, head->dnormed, d);
     }
     canto_norm_backward(context, &head->norm, tokens, x, head->dnormed, dx);
 }
 
-void canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
-                     const float *x, const int32_t *targets, float scale, float *dx,
-                     double *loss_sum)
+canto_status canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                             const float *x, const int32_t *targets, float scale, float *dx,
+                             double *loss_sum)
 {
+    const canto_device *device = context->device;
     const int64_t d = head->norm.n;
     *loss_sum = 0;
-    if (dx) context->kernels->fill(tokens * d, 0, dx);
+    CANTO_TRY(canto_device_upload(device, head->sum, loss_sum, sizeof *loss_sum));
+    CANTO_TRY(
+        canto_device_upload(device, head->targets, targets, sizeof *targets * (size_t)tokens));
+    if (dx) device->kernels->fill(device, tokens * d, 0, dx);
     for (int64_t t = 0; t < tokens; t += head->tokens) {
         const int64_t n = smaller(head->tokens, tokens - t);
+        const int32_t *own = head->targets + t;
         canto_norm_forward(context, &head->norm, n, x + t * d, head->normed);
-        *loss_sum += block_loss(context, head, n, targets + t);
-        if (dx) block_gradients(context, head, n, x + t * d, targets + t, scale, dx + t * d);
+        block_loss(context, head, n, own);
+        if (dx) block_gradients(context, head, n, x + t * d, own, scale, dx + t * d);
     }
+    return canto_device_download(device, loss_sum, head->sum, sizeof *loss_sum);
 }
 
-void canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
-                       float *logits)
+canto_status canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
+                               float *logits)
 {
-    const int64_t d = head->norm.n;
-    const float *w = canto_params_value(context->params, head->id);
+    const canto_device *device = context->device;
     canto_norm_forward(context, &head->norm, 1, x, head->normed);
-    context->kernels->gemm(false, true, 1, head->vocab, d, 1, head->normed, d, w, d, 0, logits,
-                           head->vocab);
+    for (int64_t first = 0; first < head->vocab; first += head->columns) {
+        const int64_t n = smaller(head->columns, head->vocab - first);
+        tile_logits(context, head, 1, first, n);
+        CANTO_TRY(canto_device_download(device, logits + first, head->logits,
+                                        sizeof *logits * (size_t)n));
+    }
+    return CANTO_OK;
 }

@@ -16,6 +16,8 @@ typedef struct canto_head {
     float *normed, *dnormed; // [tokens, d_model]
     float *logits;           // [tokens, columns]
     float *lse, *picked;     // [tokens]
+    int32_t *targets;        // [tokens of a run]
+    double *sum;             // [1]
 } canto_head;
 
 // `embedding` is the parameter that a tied head shares.
@@ -23,12 +25,12 @@ canto_status canto_head_create(const canto_builder *builder, int embedding, cant
 
 // *loss_sum = sum over targets other than -1 of -log softmax(head(norm(x)))[target], in nats.
 // dx NULL, or [tokens, d_model]: gradient of scale * loss_sum; then the parameters' gradients +=.
-// Local.
-void canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
-                     const float *x, const int32_t *targets, float scale, float *dx,
-                     double *loss_sum);
-// logits [vocab] of one row. Local.
-void canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
-                       float *logits);
+// targets are of the host. Local.
+canto_status canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
+                             const float *x, const int32_t *targets, float scale, float *dx,
+                             double *loss_sum);
+// logits [vocab], of the host, of one row x. Local.
+canto_status canto_head_logits(const canto_context *context, const canto_head *head, const float *x,
+                               float *logits);
 
 #endif

@@ -24,16 +24,16 @@ void canto_matrix_forward(const canto_context *context, const canto_matrix *matr
                           const float *x, float *y, int64_t ldy)
 {
     const float *w = canto_params_value(context->params, matrix->id);
-    context->kernels->gemm(false, false, tokens, matrix->out, matrix->in, 1, x, matrix->in, w,
-                           matrix->out, 0, y, ldy);
+    context->device->kernels->gemm(context->device, false, false, tokens, matrix->out, matrix->in,
+                                   1, x, matrix->in, w, matrix->out, 0, y, ldy);
 }
 
 void canto_matrix_backward_weight(const canto_context *context, const canto_matrix *matrix,
                                   int64_t tokens, const float *x, const float *dy, int64_t lddy)
 {
     float *dw = canto_params_grad(context->params, matrix->id);
-    context->kernels->gemm(true, false, matrix->in, matrix->out, tokens, 1, x, matrix->in, dy, lddy,
-                           1, dw, matrix->out);
+    context->device->kernels->gemm(context->device, true, false, matrix->in, matrix->out, tokens, 1,
+                                   x, matrix->in, dy, lddy, 1, dw, matrix->out);
 }
 
 void canto_matrix_backward_input(const canto_context *context, const canto_matrix *matrix,
@@ -41,6 +41,6 @@ void canto_matrix_backward_input(const canto_context *context, const canto_matri
                                  float *dx)
 {
     const float *w = canto_params_value(context->params, matrix->id);
-    context->kernels->gemm(false, true, tokens, matrix->in, matrix->out, 1, dy, lddy, w,
-                           matrix->out, beta, dx, matrix->in);
+    context->device->kernels->gemm(context->device, false, true, tokens, matrix->in, matrix->out, 1,
+                                   dy, lddy, w, matrix->out, beta, dx, matrix->in);
 }

@@ -49,7 +49,8 @@ static canto_status mlp_decode(canto_layer *base, int64_t position, int64_t toke
     const int64_t m = layer->w_gate.out;
     canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, m);
     canto_matrix_forward(context, &layer->w_up, tokens, x, layer->up, m);
-    context->kernels->glu_forward(tokens * m, layer->gate, layer->up, layer->hidden);
+    context->device->kernels->glu_forward(context->device, tokens * m, layer->gate, layer->up,
+                                          layer->hidden);
     canto_matrix_forward(context, &layer->w_down, tokens, layer->hidden, y, layer->w_down.out);
     return CANTO_OK;
 }
@@ -63,15 +64,15 @@ static canto_status mlp_backward(canto_layer *base, const float *x, const float 
 {
     mlp_layer *layer = (mlp_layer *)base;
     const canto_context *context = base->context;
-    const canto_kernels *kernels = context->kernels;
+    const canto_device *device = context->device;
     const int64_t tokens = context->plan->tokens;
     const int64_t m = layer->w_gate.out;
     const int64_t d = layer->w_down.out;
-    kernels->glu_forward(tokens * m, layer->gate, layer->up, layer->hidden);
+    device->kernels->glu_forward(device, tokens * m, layer->gate, layer->up, layer->hidden);
     canto_matrix_backward_weight(context, &layer->w_down, tokens, layer->hidden, dy, d);
     canto_matrix_backward_input(context, &layer->w_down, tokens, dy, d, 0, layer->dhidden);
-    kernels->glu_backward(tokens * m, layer->gate, layer->up, layer->dhidden, layer->dgate,
-                          layer->dup);
+    device->kernels->glu_backward(device, tokens * m, layer->gate, layer->up, layer->dhidden,
+                                  layer->dgate, layer->dup);
     canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, m);
     canto_matrix_backward_weight(context, &layer->w_up, tokens, x, layer->dup, m);
     canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, m, 0, dx);

@@ -12,11 +12,11 @@ struct canto_model {
 };
 
 canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
-                                canto_plan *plan, const canto_kernels *kernels, bool gradients,
+                                canto_plan *plan, const canto_device *device, bool gradients,
                                 canto_model **out)
 {
     const canto_stack_desc desc = {.config = config,
-                                   .kernels = kernels,
+                                   .device = device,
                                    .plan = plan,
                                    .gradients = gradients,
                                    .tokens = plan->tokens};
@@ -47,8 +47,9 @@ canto_params *canto_model_params(canto_model *model)
 
 void canto_model_zero_grads(canto_model *model)
 {
-    canto_params *params = &model->stack.params;
-    model->stack.context.kernels->fill(canto_params_count(params), 0, params->grads);
+    const canto_device *device = model->stack.context.device;
+    const canto_params *params = &model->stack.params;
+    device->kernels->fill(device, canto_params_count(params), 0, params->grads);
 }
 
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens)
@@ -72,9 +73,8 @@ canto_status canto_model_loss(canto_model *model, const int32_t *targets, float 
                     "loss: target %d at %lld lies outside of the vocabulary of %d", targets[t],
                     (long long)t, stack->config.vocab);
     }
-    canto_head_loss(&stack->context, &stack->head, tokens, stack->out, targets, scale,
-                    gradients ? model->dstream : NULL, loss_sum);
-    return CANTO_OK;
+    return canto_head_loss(&stack->context, &stack->head, tokens, stack->out, targets, scale,
+                           gradients ? model->dstream : NULL, loss_sum);
 }
 
 static canto_status start_bucket(canto_grad *grad, int bucket)
@@ -84,7 +84,7 @@ static canto_status start_bucket(canto_grad *grad, int bucket)
     return canto_grad_poll(grad);
 }
 
-canto_status canto_model_backward(canto_model *model, const int32_t *tokens, canto_grad *grad)
+canto_status canto_model_backward(canto_model *model, canto_grad *grad)
 {
     canto_stack *stack = &model->stack;
     const canto_context *context = &stack->context;
@@ -92,8 +92,9 @@ canto_status canto_model_backward(canto_model *model, const int32_t *tokens, can
         CANTO_TRY(canto_block_backward(&stack->blocks[i], model->dstream));
         CANTO_TRY(start_bucket(grad, i));
     }
-    context->kernels->embed_backward(context->plan->tokens, stack->config.d_model, tokens,
-                                     model->dstream,
-                                     canto_params_grad(&stack->params, stack->embedding));
+    const canto_device *device = stack->context.device;
+    device->kernels->embed_backward(device, context->plan->tokens, stack->config.d_model,
+                                    stack->tokens, model->dstream,
+                                    canto_params_grad(&stack->params, stack->embedding));
     return start_bucket(grad, stack->config.layers);
 }

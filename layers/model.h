@@ -7,6 +7,7 @@
 #ifndef CANTO_LAYERS_MODEL_H
 #define CANTO_LAYERS_MODEL_H
 
+#include "layers/arenas.h"
 #include "layers/mixer.h"
 #include "layers/params.h"
 #include "parallel/grad.h"
@@ -41,34 +42,28 @@ const canto_mixer_config *canto_model_mixer(const canto_model_config *config, in
 // Floats of the largest linear state of any layer (canto_plan_desc.state_count_max).
 int64_t canto_model_state_count_max(const canto_model_config *config);
 
-typedef struct canto_arenas {
-    canto_arena params; // values, gradients, optimizer state: whole run
-    canto_arena step;   // activations
-    canto_arena work;   // shared scratch of one layer at a time, communication buffers
-} canto_arenas;
-
 typedef struct canto_model canto_model;
 
 // With gradients false only what evaluation needs is made. Registers the layers' masks in the plan,
-// so the plan must be new; the plan's buffers for them go to arenas->params. Run it on measuring
+// so the plan must be new; the plan's tables for them go to arenas->tables. Run it on measuring
 // arenas first, then on real ones. Values are zero until canto_params_init or a checkpoint.
 canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
-                                canto_plan *plan, const canto_kernels *kernels, bool gradients,
+                                canto_plan *plan, const canto_device *device, bool gradients,
                                 canto_model **out);
 void canto_model_destroy(canto_model **model); // what lies outside the arenas
 canto_params *canto_model_params(canto_model *model);
 
-// tokens [plan->tokens] are mine, in shard order. Collective on the context group. Keeps what the
-// backward pass needs.
+// tokens [plan->tokens] are mine, in shard order, in host memory, as are targets. Collective on the
+// context group. Keeps what the backward pass needs.
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens);
 // targets [plan->tokens], -1: not counted. *loss_sum = sum of -log p over my targets (nats). With
 // gradients, also starts the backward pass: gradients of scale * loss_sum are added to the head's
 // and left at the last block's output. Local.
 canto_status canto_model_loss(canto_model *model, const int32_t *targets, float scale,
                               bool gradients, double *loss_sum);
-// Adds all gradients to params->grads. `grad` NULL, or the reducer whose buckets start as they
-// become final. Collective on the context group.
-canto_status canto_model_backward(canto_model *model, const int32_t *tokens, canto_grad *grad);
+// Adds all gradients of the last forward run to params->grads. `grad` NULL, or the reducer whose
+// buckets start as they become final. Collective on the context group.
+canto_status canto_model_backward(canto_model *model, canto_grad *grad);
 void canto_model_zero_grads(canto_model *model);
 
 // --- decoding: one rank, one sequence ---
@@ -78,11 +73,12 @@ typedef struct canto_decoder canto_decoder;
 // Weights in arenas->params, caches and states in arenas->step, scratch in arenas->work. Run it on
 // measuring arenas first, then on real ones.
 canto_status canto_decoder_create(canto_arenas *arenas, const canto_model_config *config,
-                                  const canto_kernels *kernels, int64_t capacity, int64_t chunk,
+                                  const canto_device *device, int64_t capacity, int64_t chunk,
                                   canto_decoder **out);
 void canto_decoder_destroy(canto_decoder **decoder);
 canto_params *canto_decoder_params(canto_decoder *decoder);
-// Appends tokens_n >= 1 tokens to the sequence, any number; logits [vocab] of the last one.
+// Appends tokens_n >= 1 tokens to the sequence, any number; logits [vocab] of the last one (both in
+// host memory).
 // CANTO_ERROR_CAPACITY when the cache is full; then nothing has changed.
 canto_status canto_decoder_feed(canto_decoder *decoder, int64_t tokens_n, const int32_t *tokens,
                                 float *logits);

@@ -14,7 +14,8 @@ void canto_norm_forward(const canto_context *context, const canto_norm *norm, in
                         const float *x, float *y)
 {
     const float *w = canto_params_value(context->params, norm->id);
-    context->kernels->norm_forward(tokens, norm->n, context->eps, x, w, y, norm->rstd);
+    context->device->kernels->norm_forward(context->device, tokens, norm->n, context->eps, x, w, y,
+                                           norm->rstd);
 }
 
 void canto_norm_backward(const canto_context *context, const canto_norm *norm, int64_t tokens,
@@ -22,5 +23,6 @@ void canto_norm_backward(const canto_context *context, const canto_norm *norm, i
 {
     const float *w = canto_params_value(context->params, norm->id);
     float *dw = canto_params_grad(context->params, norm->id);
-    context->kernels->norm_backward(tokens, norm->n, x, w, norm->rstd, dy, dx, dw);
+    context->device->kernels->norm_backward(context->device, tokens, norm->n, x, w, norm->rstd, dy,
+                                            dx, dw);
 }

@@ -16,10 +16,10 @@ double canto_optimizer_rate(const canto_optimizer_config *config, int64_t step)
 
 canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_config *config,
                                     canto_params *params, canto_grad *grad,
-                                    const canto_kernels *kernels, int rank, canto_optimizer *out)
+                                    const canto_device *device, int rank, canto_optimizer *out)
 {
     *out = (canto_optimizer){
-        .config = *config, .params = params, .grad = grad, .kernels = kernels, .rank = rank};
+        .config = *config, .params = params, .grad = grad, .device = device, .rank = rank};
     for (int bucket = 0; bucket < params->buckets_n; bucket++) {
         int64_t begin, end;
         canto_grad_piece(grad, bucket, rank, &begin, &end);
@@ -27,8 +27,9 @@ canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_co
     }
     CANTO_TRY(canto_arena_array(arena, "first moments", out->pieces_count, sizeof *out->first,
                                 (void **)&out->first));
-    return canto_arena_array(arena, "second moments", out->pieces_count, sizeof *out->second,
-                             (void **)&out->second);
+    CANTO_TRY(canto_arena_array(arena, "second moments", out->pieces_count, sizeof *out->second,
+                                (void **)&out->second));
+    return canto_arena_array(arena, "norm", 1, sizeof *out->norm, (void **)&out->norm);
 }
 
 // All ranks find the same fault, so only then they agree, for one of them to tell it.
@@ -45,12 +46,16 @@ static canto_status fail_norm(canto_comm *control, int64_t step)
 static canto_status global_norm(const canto_optimizer *optimizer, canto_comm *control, int64_t step,
                                 double *norm)
 {
+    const canto_device *device = optimizer->device;
     double sum = 0;
+    CANTO_TRY(canto_device_upload(device, optimizer->norm, &sum, sizeof sum));
     for (int bucket = 0; bucket < optimizer->params->buckets_n; bucket++) {
         int64_t begin, end;
         canto_grad_piece(optimizer->grad, bucket, optimizer->rank, &begin, &end);
-        sum += optimizer->kernels->sum_squares(end - begin, optimizer->params->grads + begin);
+        device->kernels->sum_squares(device, end - begin, optimizer->params->grads + begin,
+                                     optimizer->norm);
     }
+    CANTO_TRY(canto_device_download(device, &sum, optimizer->norm, sizeof sum));
     // Every rank gets the same sum, so every rank takes the same branch.
     CANTO_TRY(canto_comm_sum_small(control, 1, &sum));
     *norm = sqrt(sum);
@@ -69,7 +74,8 @@ static canto_status update_piece(void *context, const canto_param *param, int64_
     canto_adamw how = u->how;
     if (!param->decays) how.weight_decay = 0;
     const float *grad = u->optimizer->params->grads + param->begin + begin;
-    u->optimizer->kernels->adamw(count, &how, grad, value, first, second);
+    const canto_device *device = u->optimizer->device;
+    device->kernels->adamw(device, count, &how, grad, value, first, second);
     return CANTO_OK;
 }
 

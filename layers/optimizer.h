@@ -5,8 +5,6 @@
 
 #include "layers/params.h"
 #include "parallel/grad.h"
-#include "runtime/backend.h"
-#include "runtime/comm.h"
 
 typedef struct canto_optimizer_config {
     double lr, min_lr;
@@ -22,17 +20,18 @@ double canto_optimizer_rate(const canto_optimizer_config *config, int64_t step);
 
 typedef struct canto_optimizer {
     canto_optimizer_config config;
-    canto_params *params; // borrowed
-    canto_grad *grad;     // borrowed
-    const canto_kernels *kernels;
+    canto_params *params;       // borrowed
+    canto_grad *grad;           // borrowed
+    const canto_device *device; // borrowed
     int rank;
     int64_t pieces_count;  // my elements
     float *first, *second; // [pieces_count]: my moments, in bucket order
+    double *norm;          // [1]: sum of squares
 } canto_optimizer;
 
 canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_config *config,
                                     canto_params *params, canto_grad *grad,
-                                    const canto_kernels *kernels, int rank, canto_optimizer *out);
+                                    const canto_device *device, int rank, canto_optimizer *out);
 // Finishes the reduction, computes the norm (collective on control), updates my pieces and gathers
 // the parameters. CANTO_ERROR_NUMBERS, on every rank alike and before anything is changed, if the
 // norm is not finite.
@@ -40,7 +39,7 @@ canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *contro
                                   double *grad_norm, double *lr);
 
 // Calls `visit` for every run of my pieces that lies in one parameter: elements [begin, begin +
-// count) of the flattened parameter, values and moments. For saving and loading.
+// count) of the flattened parameter, values and moments, all of the device. For saving and loading.
 typedef canto_status (*canto_optimizer_visit)(void *context, const canto_param *param,
                                               int64_t begin, int64_t count, float *value,
                                               float *first, float *second);

@@ -6,9 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-canto_status canto_params_begin(canto_params *params, int buckets_n)
+// Elements that are made at once.
+enum { INIT_BLOCK = 1 << 16 };
+
+canto_status canto_params_begin(canto_params *params, const canto_device *device, int buckets_n)
 {
-    *params = (canto_params){.buckets_n = buckets_n};
+    *params = (canto_params){.device = device, .buckets_n = buckets_n};
     params->bounds = calloc((size_t)buckets_n + 1, sizeof *params->bounds);
     if (!params->bounds)
         CANTO_FAIL(CANTO_ERROR_MEMORY, "parameters: no memory for %d buckets", buckets_n);
@@ -83,24 +86,41 @@ float *canto_params_grad(const canto_params *params, int id)
     return params->grads + params->list[id].begin;
 }
 
-static void init_normal(const canto_param *param, uint64_t seed, float *value)
+// Elements [first, first + n) of a parameter.
+static void init_block(const canto_param *param, uint64_t seed, int64_t first, int64_t n,
+                       float *value)
 {
     const uint64_t own = canto_rng_seed(seed, param->name);
+    if (param->init == CANTO_INIT_NORMAL) {
 #pragma omp parallel for
-    for (int64_t i = 0; i < param->count; i++)
-        value[i] = param->std * canto_rng_normal(own, CANTO_RNG_INIT, (uint64_t)i);
+        for (int64_t i = 0; i < n; i++)
+            value[i] = param->std * canto_rng_normal(own, CANTO_RNG_INIT, (uint64_t)(first + i));
+        return;
+    }
+    const float constant = param->init == CANTO_INIT_ONES ? 1.0f : 0.0f;
+    for (int64_t i = 0; i < n; i++) value[i] = constant;
 }
 
-void canto_params_init(canto_params *params, uint64_t seed)
+static canto_status init_param(const canto_params *params, const canto_param *param, uint64_t seed,
+                               float *block)
 {
-    for (int p = 0; p < params->n; p++) {
-        const canto_param *param = &params->list[p];
-        float *value = params->values + param->begin;
-        if (param->init == CANTO_INIT_NORMAL) {
-            init_normal(param, seed, value);
-            continue;
-        }
-        const float constant = param->init == CANTO_INIT_ONES ? 1.0f : 0.0f;
-        for (int64_t i = 0; i < param->count; i++) value[i] = constant;
+    for (int64_t first = 0; first < param->count; first += INIT_BLOCK) {
+        const int64_t left = param->count - first;
+        const int64_t n = left < INIT_BLOCK ? left : INIT_BLOCK;
+        init_block(param, seed, first, n, block);
+        CANTO_TRY(canto_device_upload(params->device, params->values + param->begin + first, block,
+                                      sizeof *block * (size_t)n));
     }
+    return CANTO_OK;
+}
+
+canto_status canto_params_init(canto_params *params, uint64_t seed)
+{
+    float *block = malloc(sizeof *block * INIT_BLOCK);
+    if (!block) CANTO_FAIL(CANTO_ERROR_MEMORY, "parameters: no memory for initial values");
+    canto_status status = CANTO_OK;
+    for (int p = 0; p < params->n && status == CANTO_OK; p++)
+        status = init_param(params, &params->list[p], seed, block);
+    free(block);
+    return status;
 }

@@ -19,6 +19,7 @@ typedef struct canto_param {
 } canto_param;
 
 typedef struct canto_params {
+    const canto_device *device; // borrowed: where values and gradients lie
     int n, capacity;
     canto_param *list; // owned, [capacity], in order of place
     int buckets_n;
@@ -29,8 +30,8 @@ typedef struct canto_params {
 
 // --- making: begin, add every parameter bucket by bucket, then allocate ---
 
-// An empty list, to be cut into `buckets_n` buckets.
-canto_status canto_params_begin(canto_params *params, int buckets_n);
+// An empty list for a device, to be cut into `buckets_n` buckets.
+canto_status canto_params_begin(canto_params *params, const canto_device *device, int buckets_n);
 // Appends a parameter; name, dims, bucket, decays, init and std come from `param`. Buckets must
 // not fall from one call to the next. *id: its index in the list.
 canto_status canto_params_add(canto_params *params, const canto_param *param, int *id);
@@ -44,10 +45,10 @@ void canto_params_destroy(canto_params *params); // also of a zeroed one
 int64_t canto_params_count(const canto_params *params);
 // NULL if there is none of that name.
 const canto_param *canto_params_find(const canto_params *params, const char *name);
-// Values and gradients of one parameter.
+// Values and gradients of one parameter, of the device.
 float *canto_params_value(const canto_params *params, int id);
 float *canto_params_grad(const canto_params *params, int id);
 // Initial values, a pure function of (seed, name, element).
-void canto_params_init(canto_params *params, uint64_t seed);
+canto_status canto_params_init(canto_params *params, uint64_t seed);
 
 #endif

@@ -41,7 +41,7 @@ static canto_status create_plan(const canto_builder *builder, softmax_layer *lay
 {
     canto_plan *plan = builder->context->plan;
     const int64_t left = layer->window ? layer->window - 1 : CANTO_UNLIMITED;
-    CANTO_TRY(canto_plan_add_mask(plan, &builder->arenas->params, left, 0, &layer->mask));
+    CANTO_TRY(canto_plan_add_mask(plan, &builder->arenas->tables, left, 0, &layer->mask));
     const size_t bytes = canto_plan_work_bytes(plan, layer->mask, &layer->shape);
     return canto_arena_take(&builder->arenas->work, "attention buffers", bytes, &layer->work);
 }
@@ -126,10 +126,12 @@ static canto_status softmax_decode(canto_layer *base, int64_t position, int64_t 
         tile.lo = 1 - layer->window;
         tile.k0 = position + tile.lo > 0 ? position + tile.lo : 0;
     }
-    context->kernels->fill(tokens * canto_heads_o_width(heads), 0, layer->o);
-    context->kernels->fill(tokens * heads->heads, -INFINITY, layer->lse);
-    context->kernels->attention_forward(&layer->shape, &tile, layer->q,
-                                        layer->kv + tile.k0 * kv_width, layer->o, layer->lse);
+    context->device->kernels->fill(context->device, tokens * canto_heads_o_width(heads), 0,
+                                   layer->o);
+    context->device->kernels->fill(context->device, tokens * heads->heads, -INFINITY, layer->lse);
+    context->device->kernels->attention_forward(context->device, &layer->shape, &tile, layer->q,
+                                                layer->kv + tile.k0 * kv_width, layer->o,
+                                                layer->lse);
     canto_matrix_forward(context, &heads->wo, tokens, layer->o, y, heads->wo.out);
     return CANTO_OK;
 }

@@ -7,6 +7,8 @@ static canto_status create_blocks(canto_builder *builder, canto_stack *stack)
 {
     const int64_t count = builder->tokens * builder->config->d_model;
     float *spare = NULL;
+    CANTO_TRY(canto_arena_array(&builder->arenas->step, "tokens", builder->tokens,
+                                sizeof *stack->tokens, (void **)&stack->tokens));
     CANTO_TRY(canto_builder_hold(builder, "embedded tokens", count, &stack->x));
     if (!builder->context->gradients)
         CANTO_TRY(canto_builder_hold(builder, "middle of all blocks", count, &spare));
@@ -38,7 +40,7 @@ canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *de
                                 canto_stack *stack)
 {
     *stack = (canto_stack){.config = *desc->config};
-    stack->context = (canto_context){.kernels = desc->kernels,
+    stack->context = (canto_context){.device = desc->device,
                                      .params = &stack->params,
                                      .plan = desc->plan,
                                      .gradients = desc->gradients,
@@ -52,7 +54,7 @@ canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *de
     stack->blocks = calloc((size_t)stack->config.layers, sizeof *stack->blocks);
     if (!stack->blocks)
         CANTO_FAIL(CANTO_ERROR_MEMORY, "model: no memory for %d blocks", stack->config.layers);
-    CANTO_TRY(canto_params_begin(&stack->params, stack->config.layers + 1));
+    CANTO_TRY(canto_params_begin(&stack->params, desc->device, stack->config.layers + 1));
     CANTO_TRY(create_blocks(&builder, stack));
     CANTO_TRY(create_surroundings(&builder, stack));
     return canto_params_allocate(&stack->params, &arenas->params, desc->gradients);
@@ -74,7 +76,11 @@ canto_status canto_stack_embed(canto_stack *stack, int64_t tokens_n, const int32
                     "embedding: token %d at %lld lies outside of the vocabulary of %d", tokens[t],
                     (long long)t, stack->config.vocab);
     }
+    const canto_device *device = stack->context.device;
     const float *table = canto_params_value(&stack->params, stack->embedding);
-    stack->context.kernels->embed_forward(tokens_n, stack->config.d_model, tokens, table, stack->x);
+    CANTO_TRY(
+        canto_device_upload(device, stack->tokens, tokens, sizeof *tokens * (size_t)tokens_n));
+    device->kernels->embed_forward(device, tokens_n, stack->config.d_model, stack->tokens, table,
+                                   stack->x);
     return CANTO_OK;
 }

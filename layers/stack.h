@@ -13,13 +13,14 @@ typedef struct canto_stack {
     int embedding;       // its parameter, [vocab, d_model]
     canto_block *blocks; // owned, [config.layers]
     canto_head head;
-    float *x;   // [tokens, d_model]: embedded tokens
-    float *out; // [tokens, d_model]: the last block's output
+    int32_t *tokens; // [tokens], on the device
+    float *x;        // [tokens, d_model]: embedded tokens
+    float *out;      // [tokens, d_model]: the last block's output
 } canto_stack;
 
 typedef struct canto_stack_desc {
     const canto_model_config *config; // resolved
-    const canto_kernels *kernels;     // borrowed
+    const canto_device *device;       // borrowed
     canto_plan *plan;                 // borrowed; NULL for decoding
     bool gradients;
     int64_t tokens;   // rows of one run at most
@@ -31,7 +32,8 @@ canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *de
                                 canto_stack *stack);
 void canto_stack_destroy(canto_stack *stack); // also of a zeroed or half-made one
 
-// x = embedding of tokens. CANTO_ERROR_ARGUMENT for a token outside of the vocabulary. Local.
+// x = embedding of tokens (host memory). CANTO_ERROR_ARGUMENT for a token outside of the
+// vocabulary. Local.
 canto_status canto_stack_embed(canto_stack *stack, int64_t tokens_n, const int32_t *tokens);
 
 #endif

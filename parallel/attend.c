@@ -291,11 +291,11 @@ size_t canto_attend_work_bytes(const canto_shards *shards, const canto_attention
 }
 
 canto_status canto_attend_forward(canto_compiled *compiled, canto_comm *comm,
-                                  const canto_kernels *kernels, const canto_attention_shape *shape,
+                                  const canto_device *device, const canto_attention_shape *shape,
                                   const float *q, const float *kv, float *o, float *lse, void *work)
 {
     const canto_operands operands = {
-        .kernels = kernels,
+        .device = device,
         .shape = shape,
         .tokens = compiled->tokens,
         .q = q,
@@ -307,13 +307,13 @@ canto_status canto_attend_forward(canto_compiled *compiled, canto_comm *comm,
 }
 
 canto_status canto_attend_backward(canto_compiled *compiled, canto_comm *comm,
-                                   const canto_kernels *kernels, const canto_attention_shape *shape,
+                                   const canto_device *device, const canto_attention_shape *shape,
                                    const float *q, const float *kv, const float *o,
                                    const float *lse, const float *dout, float *delta, float *dq,
                                    float *dkv, void *work)
 {
     const canto_operands operands = {
-        .kernels = kernels,
+        .device = device,
         .shape = shape,
         .tokens = compiled->tokens,
         .q = q,

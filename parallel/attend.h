@@ -11,8 +11,7 @@
 #define CANTO_PARALLEL_ATTEND_H
 
 #include "parallel/schedule.h"
-#include "runtime/backend.h"
-#include "runtime/comm.h"
+#include "runtime/device.h"
 
 // One rank's messages and buffer slots of a schedule, forward and backward.
 typedef struct canto_compiled canto_compiled;
@@ -34,17 +33,17 @@ int canto_attend_messages(const canto_shards *shards, int bands_max);
 // numbers of `shards` only, so a measuring pass may ask.
 size_t canto_attend_work_bytes(const canto_shards *shards, const canto_attention_shape *shape);
 
-// Collective on comm (a lane of its own). My tokens in shard order; shapes as in runtime/backend.h:
-// q [T, heads, key_dim], kv [T, kv_width], o [T, heads, value_dim], lse [T, heads]. o and lse are
-// overwritten; rows without keys get 0 and -inf. A compiled schedule runs once at a time. No
-// allocation.
+// Collective on comm (a lane of the device, of its own). My tokens in shard order; shapes as in
+// runtime/backend.h: q [T, heads, key_dim], kv [T, kv_width], o [T, heads, value_dim], lse [T,
+// heads]. o and lse are overwritten; rows without keys get 0 and -inf. A compiled schedule runs
+// once at a time. No allocation.
 canto_status canto_attend_forward(canto_compiled *compiled, canto_comm *comm,
-                                  const canto_kernels *kernels, const canto_attention_shape *shape,
+                                  const canto_device *device, const canto_attention_shape *shape,
                                   const float *q, const float *kv, float *o, float *lse,
                                   void *work);
 // delta [T, heads] is scratch. dq and dkv are overwritten.
 canto_status canto_attend_backward(canto_compiled *compiled, canto_comm *comm,
-                                   const canto_kernels *kernels, const canto_attention_shape *shape,
+                                   const canto_device *device, const canto_attention_shape *shape,
                                    const float *q, const float *kv, const float *o,
                                    const float *lse, const float *dout, float *delta, float *dq,
                                    float *dkv, void *work);

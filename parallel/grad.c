@@ -42,11 +42,12 @@ static canto_tensor floats(float *data, range piece)
     return canto_tensor_vector(CANTO_F32, data, piece.count);
 }
 
-canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto_kernels *kernels,
-                               int buckets_n, const int64_t *bounds, float *grads, canto_grad *out)
+canto_status canto_grad_create(canto_arena *tables, canto_arena *memory, canto_comm *comm,
+                               const canto_device *device, int buckets_n, const int64_t *bounds,
+                               float *grads, canto_grad *out)
 {
     *out = (canto_grad){
-        .comm = comm, .kernels = kernels, .buckets_n = buckets_n, .bounds = bounds, .grads = grads};
+        .comm = comm, .device = device, .buckets_n = buckets_n, .bounds = bounds, .grads = grads};
     for (int b = 0; b < buckets_n; b++) {
         const int64_t largest = (bounds[b + 1] - bounds[b] + comm->size - 1) / comm->size;
         if (largest > out->piece_max) out->piece_max = largest;
@@ -55,16 +56,16 @@ canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto
     CANTO_TRY(canto_comm_reserve(comm, 2 * CANTO_GRAD_WINDOW * (comm->size - 1)));
     for (int w = 0; w < CANTO_GRAD_WINDOW; w++) {
         canto_grad_exchange *at = &out->window[w];
-        CANTO_TRY(canto_arena_array(arena, "gradient receives", others, sizeof *at->in,
+        CANTO_TRY(canto_arena_array(tables, "gradient receives", others, sizeof *at->in,
                                     (void **)&at->in));
-        CANTO_TRY(
-            canto_arena_array(arena, "gradient sends", others, sizeof *at->out, (void **)&at->out));
-        CANTO_TRY(canto_arena_array(arena, "gradient pieces", others * out->piece_max,
+        CANTO_TRY(canto_arena_array(tables, "gradient sends", others, sizeof *at->out,
+                                    (void **)&at->out));
+        CANTO_TRY(canto_arena_array(memory, "gradient pieces", others * out->piece_max,
                                     sizeof *at->received, (void **)&at->received));
     }
-    CANTO_TRY(canto_arena_array(arena, "gradient order", buckets_n, sizeof *out->order,
+    CANTO_TRY(canto_arena_array(tables, "gradient order", buckets_n, sizeof *out->order,
                                 (void **)&out->order));
-    return canto_arena_array(arena, "gradient buckets", buckets_n, sizeof *out->known,
+    return canto_arena_array(tables, "gradient buckets", buckets_n, sizeof *out->known,
                              (void **)&out->known);
 }
 
@@ -106,7 +107,8 @@ static void add_next(canto_grad *grad, canto_grad_exchange *at)
 {
     const range mine = piece_of(grad, at->bucket, grad->comm->rank);
     at->added++;
-    grad->kernels->add(mine.count, received(grad, at, at->added), grad->grads + mine.begin);
+    grad->device->kernels->add(grad->device, mine.count, received(grad, at, at->added),
+                               grad->grads + mine.begin);
 }
 
 // Adds what has come, in order of hops; done when all is added and sent.

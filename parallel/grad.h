@@ -7,8 +7,6 @@
 #define CANTO_PARALLEL_GRAD_H
 
 #include "runtime/arena.h"
-#include "runtime/backend.h"
-#include "runtime/comm.h"
 
 enum { CANTO_GRAD_WINDOW = 3 }; // buckets under way at once
 
@@ -16,27 +14,29 @@ enum { CANTO_GRAD_WINDOW = 3 }; // buckets under way at once
 typedef struct canto_grad_exchange {
     int bucket;
     int added;          // messages of `in` that are in the sum
-    canto_request *in;  // [W - 1], in the arena
-    canto_request *out; // [W - 1], in the arena
-    float *received;    // [W - 1, largest piece], in the arena
+    canto_request *in;  // [W - 1], in the tables
+    canto_request *out; // [W - 1], in the tables
+    float *received;    // [W - 1, largest piece], in the memory
 } canto_grad_exchange;
 
 typedef struct canto_grad {
     canto_comm *comm; // borrowed
-    const canto_kernels *kernels;
+    const canto_device *device;
     int buckets_n;
     const int64_t *bounds; // borrowed: buckets are [bounds[i], bounds[i + 1]) of `grads`
     float *grads;          // borrowed
     int64_t piece_max;
     canto_grad_exchange window[CANTO_GRAD_WINDOW];
-    int *order;  // [buckets_n], in the arena: buckets started since the last finish, in order
-    bool *known; // [buckets_n], in the arena: is in `order`
+    int *order;  // [buckets_n], in the tables: buckets started since the last finish, in order
+    bool *known; // [buckets_n], in the tables: is in `order`
     int started, begun, done; // of `order`: asked for >= under way >= summed
 } canto_grad;
 
-// comm: the lane, borrowed as bounds and grads are. May measure.
-canto_status canto_grad_create(canto_arena *arena, canto_comm *comm, const canto_kernels *kernels,
-                               int buckets_n, const int64_t *bounds, float *grads, canto_grad *out);
+// comm: the lane, borrowed as bounds and grads are. tables: the host's memory; memory: the
+// device's, as is grads. May measure.
+canto_status canto_grad_create(canto_arena *tables, canto_arena *memory, canto_comm *comm,
+                               const canto_device *device, int buckets_n, const int64_t *bounds,
+                               float *grads, canto_grad *out);
 // The piece of `bucket` that `rank` owns, as a range of the flat array. Pure; good after measuring.
 void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end);
 

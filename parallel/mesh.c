@@ -18,44 +18,55 @@ static canto_status shape(int ranks, int dp, int cp, canto_mesh *out)
     return CANTO_OK;
 }
 
-static canto_status split(canto_mesh *mesh)
+static canto_status device_lane(canto_comm *world, const canto_device *device, const char *name,
+                                int color, canto_comm **out)
+{
+    canto_comm *host;
+    CANTO_TRY(canto_comm_split(world, name, color, &host));
+    return canto_device_lane(device, host, out);
+}
+
+static canto_status split(canto_mesh *mesh, const canto_device *device)
 {
     canto_comm *world = mesh->world;
-    CANTO_TRY(canto_comm_split(world, "schedule", mesh->dp_rank, &mesh->schedule));
-    CANTO_TRY(canto_comm_split(world, "gradients", 0, &mesh->gradients));
+    CANTO_TRY(device_lane(world, device, "schedule", mesh->dp_rank, &mesh->schedule));
+    CANTO_TRY(device_lane(world, device, "gradients", 0, &mesh->gradients));
     return canto_comm_split(world, "control", 0, &mesh->control);
 }
 
 // A planned world knows no colours but its own.
-static canto_status open_planned(canto_mesh *mesh)
+static canto_status open_planned(canto_mesh *mesh, const canto_device *device)
 {
+    (void)device; // nothing is sent
     const canto_comm *world = mesh->world;
     CANTO_TRY(canto_comm_planned_open("schedule", mesh->cp_rank, mesh->cp, &mesh->schedule));
     CANTO_TRY(canto_comm_planned_open("gradients", world->rank, world->size, &mesh->gradients));
     return canto_comm_planned_open("control", world->rank, world->size, &mesh->control);
 }
 
-static canto_status create(canto_comm *world, int dp, int cp,
-                           canto_status (*open_lanes)(canto_mesh *), canto_mesh *out)
+static canto_status create(canto_comm *world, const canto_device *device, int dp, int cp,
+                           canto_status (*open_lanes)(canto_mesh *, const canto_device *),
+                           canto_mesh *out)
 {
     *out = (canto_mesh){.dp = dp, .cp = cp, .world = world};
     // The same numbers on every rank, so all fail here or none does.
     CANTO_TRY(shape(world->size, dp, cp, out));
     out->dp_rank = world->rank / out->cp;
     out->cp_rank = world->rank % out->cp;
-    const canto_status status = open_lanes(out);
+    const canto_status status = open_lanes(out, device);
     if (status != CANTO_OK) canto_mesh_destroy(out);
     return status;
 }
 
-canto_status canto_mesh_create(canto_comm *world, int dp, int cp, canto_mesh *out)
+canto_status canto_mesh_create(canto_comm *world, const canto_device *device, int dp, int cp,
+                               canto_mesh *out)
 {
-    return create(world, dp, cp, split, out);
+    return create(world, device, dp, cp, split, out);
 }
 
 canto_status canto_mesh_planned(canto_comm *world, int dp, int cp, canto_mesh *out)
 {
-    return create(world, dp, cp, open_planned, out);
+    return create(world, NULL, dp, cp, open_planned, out);
 }
 
 void canto_mesh_destroy(canto_mesh *mesh)

@@ -24,16 +24,17 @@ static int64_t kv_width(const canto_operands *x)
 
 static void forward_start(const canto_operands *x)
 {
-    x->kernels->fill(x->tokens * o_width(x), 0, x->o);
-    x->kernels->fill(x->tokens * x->shape->heads, -INFINITY, x->lse);
+    x->device->kernels->fill(x->device, x->tokens * o_width(x), 0, x->o);
+    x->device->kernels->fill(x->device, x->tokens * x->shape->heads, -INFINITY, x->lse);
 }
 
 static void forward_tile(const canto_operands *x, const canto_band *tile, int64_t q_row,
                          const float *part, float *sum)
 {
     (void)sum;
-    x->kernels->attention_forward(x->shape, tile, x->q + q_row * q_width(x), part,
-                                  x->o + q_row * o_width(x), x->lse + q_row * x->shape->heads);
+    x->device->kernels->attention_forward(x->device, x->shape, tile, x->q + q_row * q_width(x),
+                                          part, x->o + q_row * o_width(x),
+                                          x->lse + q_row * x->shape->heads);
 }
 
 const canto_pass canto_pass_kv_forward = {
@@ -46,34 +47,34 @@ const canto_pass canto_pass_kv_forward = {
 
 static void backward_start(const canto_operands *x)
 {
-    x->kernels->attention_delta(x->tokens * x->shape->heads, x->shape->value_dim, x->dout, x->o,
-                                x->delta);
-    x->kernels->fill(x->tokens * q_width(x), 0, x->dq);
-    x->kernels->fill(x->tokens * kv_width(x), 0, x->dkv);
+    x->device->kernels->attention_delta(x->device, x->tokens * x->shape->heads, x->shape->value_dim,
+                                        x->dout, x->o, x->delta);
+    x->device->kernels->fill(x->device, x->tokens * q_width(x), 0, x->dq);
+    x->device->kernels->fill(x->device, x->tokens * kv_width(x), 0, x->dkv);
 }
 
 static void backward_tile(const canto_operands *x, const canto_band *tile, int64_t q_row,
                           const float *part, float *sum)
 {
     const int64_t entry = q_row * x->shape->heads;
-    x->kernels->attention_backward(x->shape, tile, x->q + q_row * q_width(x), part,
-                                   x->dout + q_row * o_width(x), x->lse + entry, x->delta + entry,
-                                   x->dq + q_row * q_width(x), sum);
+    x->device->kernels->attention_backward(x->device, x->shape, tile, x->q + q_row * q_width(x),
+                                           part, x->dout + q_row * o_width(x), x->lse + entry,
+                                           x->delta + entry, x->dq + q_row * q_width(x), sum);
 }
 
 static void backward_zero(const canto_operands *x, int64_t rows, float *sum)
 {
-    x->kernels->fill(rows * kv_width(x), 0, sum);
+    x->device->kernels->fill(x->device, rows * kv_width(x), 0, sum);
 }
 
 static void backward_join(const canto_operands *x, int64_t rows, const float *incoming, float *sum)
 {
-    x->kernels->add(rows * kv_width(x), incoming, sum);
+    x->device->kernels->add(x->device, rows * kv_width(x), incoming, sum);
 }
 
 static void backward_home(const canto_operands *x, int64_t rows, const float *incoming, int64_t row)
 {
-    x->kernels->add(rows * kv_width(x), incoming, x->dkv + row * kv_width(x));
+    x->device->kernels->add(x->device, rows * kv_width(x), incoming, x->dkv + row * kv_width(x));
 }
 
 const canto_pass canto_pass_kv_backward = {

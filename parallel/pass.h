@@ -8,11 +8,11 @@
 #ifndef CANTO_PARALLEL_PASS_H
 #define CANTO_PARALLEL_PASS_H
 
-#include "runtime/backend.h"
+#include "runtime/device.h"
 
 // The arrays of one run, my tokens in shard order; shapes as in runtime/backend.h.
 typedef struct canto_operands {
-    const canto_kernels *kernels;       // borrowed
+    const canto_device *device;         // borrowed
     const canto_attention_shape *shape; // borrowed
     int64_t tokens;
     const float *q, *kv, *dout; // borrowed

@@ -85,31 +85,33 @@ static canto_status make_tables(canto_plan *plan)
     return CANTO_OK;
 }
 
-static canto_status take_buffers(canto_plan *plan, canto_arena *arena)
+static canto_status take_buffers(canto_plan *plan, canto_arena *tables, canto_arena *memory)
 {
     const canto_plan_desc *desc = &plan->desc;
     // A document that starts within a span makes one piece more.
     int64_t pieces = (int64_t)plan->segments + desc->documents_max;
     CANTO_TRY(
-        canto_arena_array(arena, "pieces", pieces, sizeof *plan->pieces, (void **)&plan->pieces));
-    CANTO_TRY(canto_arena_array(arena, "documents", (int64_t)desc->documents_max + 1,
+        canto_arena_array(tables, "pieces", pieces, sizeof *plan->pieces, (void **)&plan->pieces));
+    CANTO_TRY(canto_arena_array(tables, "documents", (int64_t)desc->documents_max + 1,
                                 sizeof(int64_t), (void **)&plan->starts));
     plan->documents = (canto_documents){0, plan->starts};
-    CANTO_TRY(canto_needs_create(arena, &plan->shards, desc->documents_max, &plan->needs));
+    CANTO_TRY(canto_needs_create(tables, &plan->shards, desc->documents_max, &plan->needs));
     if (desc->state_count_max == 0) return CANTO_OK;
-    canto_scan_desc scan = {.comm = desc->mesh->schedule,
+    canto_scan_desc scan = {.device = desc->device,
+                            .comm = desc->mesh->schedule,
                             .transport = desc->linear,
                             .shards = &plan->shards,
                             .state_count_max = desc->state_count_max};
-    return canto_scan_create(arena, &scan, &plan->scan);
+    return canto_scan_create(tables, memory, &scan, &plan->scan);
 }
 
-canto_status canto_plan_create(canto_arena *arena, const canto_plan_desc *desc, canto_plan *out)
+canto_status canto_plan_create(canto_arena *tables, canto_arena *memory,
+                               const canto_plan_desc *desc, canto_plan *out)
 {
     *out = (canto_plan){.desc = *desc};
     CANTO_TRY(check_desc(desc));
     canto_status status = make_tables(out);
-    if (status == CANTO_OK) status = take_buffers(out, arena);
+    if (status == CANTO_OK) status = take_buffers(out, tables, memory);
     if (status != CANTO_OK) canto_plan_destroy(out);
     return status;
 }
@@ -120,7 +122,7 @@ void canto_plan_destroy(canto_plan *plan)
     *plan = (canto_plan){0};
 }
 
-canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t left, int64_t right,
+canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *tables, int64_t left, int64_t right,
                                  int *id)
 {
     for (*id = 0; *id < plan->masks_n; ++*id) {
@@ -133,9 +135,9 @@ canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t l
     int documents = plan->desc.documents_max, rank = plan->desc.mesh->cp_rank;
     canto_plan_mask *mask = &plan->masks[plan->masks_n];
     *mask = (canto_plan_mask){.left = left, .right = right};
-    CANTO_TRY(canto_mask_create(arena, documents, &mask->mask));
-    CANTO_TRY(canto_schedule_create(arena, &plan->shards, documents, rank, &mask->schedule));
-    CANTO_TRY(canto_compiled_create(arena, &plan->shards, documents, rank, &mask->compiled));
+    CANTO_TRY(canto_mask_create(tables, documents, &mask->mask));
+    CANTO_TRY(canto_schedule_create(tables, &plan->shards, documents, rank, &mask->schedule));
+    CANTO_TRY(canto_compiled_create(tables, &plan->shards, documents, rank, &mask->compiled));
     CANTO_TRY(canto_comm_reserve(plan->desc.mesh->schedule,
                                  canto_attend_messages(&plan->shards, documents)));
     plan->masks_n++;
@@ -272,7 +274,7 @@ canto_status canto_plan_attend_forward(canto_plan *plan, int mask,
 {
     CANTO_TRY(check_mask(plan, mask));
     return canto_attend_forward(plan->masks[mask].compiled, plan->desc.mesh->schedule,
-                                plan->desc.kernels, shape, q, kv, o, lse, work);
+                                plan->desc.device, shape, q, kv, o, lse, work);
 }
 
 canto_status canto_plan_attend_backward(canto_plan *plan, int mask,
@@ -283,6 +285,6 @@ canto_status canto_plan_attend_backward(canto_plan *plan, int mask,
 {
     CANTO_TRY(check_mask(plan, mask));
     return canto_attend_backward(plan->masks[mask].compiled, plan->desc.mesh->schedule,
-                                 plan->desc.kernels, shape, q, kv, o, lse, dout, delta, dq, dkv,
+                                 plan->desc.device, shape, q, kv, o, lse, dout, delta, dq, dkv,
                                  work);
 }

@@ -4,8 +4,9 @@
 // A plan is created for a fixed stream length and division; the documents in the stream may change
 // every step (canto_plan_update).
 //
-// Tables (who holds what) belong to the plan itself and are real even when `arena` is measuring, so
-// that everything made from a plan can be measured; buffers come from the arena.
+// Who holds what belongs to the plan itself and is real even when the arenas are measuring, so that
+// everything made from a plan can be measured. What the host reads and writes comes from `tables`,
+// buffers of the device from `memory`.
 #ifndef CANTO_PARALLEL_PLAN_H
 #define CANTO_PARALLEL_PLAN_H
 
@@ -26,7 +27,7 @@ typedef struct canto_piece {
 
 typedef struct canto_plan_desc {
     const canto_mesh *mesh; // borrowed
-    const canto_kernels *kernels;
+    const canto_device *device;
     canto_layout layout;
     const int *weights; // for CANTO_LAYOUT_UNEVEN, [cp]
     const canto_strategy *softmax;
@@ -63,10 +64,11 @@ typedef struct canto_plan {
     double make_s;     // seconds the last update took
 } canto_plan;
 
-canto_status canto_plan_create(canto_arena *arena, const canto_plan_desc *desc, canto_plan *out);
+canto_status canto_plan_create(canto_arena *tables, canto_arena *memory,
+                               const canto_plan_desc *desc, canto_plan *out);
 void canto_plan_destroy(canto_plan *plan); // gives back the tables; also of a zeroed plan
 // The mask (left, right) of a layer; equal ones share an id. Only during creation.
-canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *arena, int64_t left, int64_t right,
+canto_status canto_plan_add_mask(canto_plan *plan, canto_arena *tables, int64_t left, int64_t right,
                                  int *id);
 // New documents: masks, schedules, pieces, resets. Pure, local, no allocation. Does nothing if the
 // documents are the same as before.

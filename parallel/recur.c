@@ -5,15 +5,13 @@
 // al., arXiv 2502.07563): summaries first, so that they travel while the local pass runs.
 #include "parallel/recur.h"
 
-#include <string.h>
-
 // Tokens of a local pass between two polls.
 enum { POLL_TOKENS = 128 };
 
 typedef struct recur {
     canto_plan *plan;
     const canto_linear_shape *shape;
-    const canto_kernels *kernels;
+    const canto_device *device;
     int64_t state, q_width, kv_width, y_width; // floats of a state and of a token's row
     bool divided;                              // on one rank nothing comes in
 } recur;
@@ -23,7 +21,7 @@ static recur recur_of(canto_plan *plan, const canto_linear_shape *shape)
     return (recur){
         .plan = plan,
         .shape = shape,
-        .kernels = plan->desc.kernels,
+        .device = plan->desc.device,
         .state = canto_linear_state_count(shape),
         .q_width = (int64_t)shape->heads * shape->key_dim,
         .kv_width = canto_linear_kv_width(shape),
@@ -64,7 +62,7 @@ int64_t canto_recur_states_count(const canto_plan *plan, const canto_linear_shap
 
 static size_t kernel_bytes(const canto_plan *plan, const canto_linear_shape *shape)
 {
-    size_t bytes = plan->desc.kernels->linear_work_bytes(shape, plan->tokens);
+    size_t bytes = plan->desc.device->kernels->linear_work_bytes(shape, plan->tokens);
     return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
 }
 
@@ -90,9 +88,9 @@ static canto_status pass_piece(const recur *r, const canto_piece *piece, const f
     for (int64_t t = 0; t < piece->tokens; t += step) {
         int64_t row = piece->local + t, left = piece->tokens - t;
         float *state_out = left <= step ? NULL : carry + (t / step % 2) * r->state;
-        r->kernels->linear_forward(r->shape, left < step ? left : step, q + row * r->q_width,
-                                   kv + row * r->kv_width, state_in, y + row * r->y_width,
-                                   state_out);
+        r->device->kernels->linear_forward(r->device, r->shape, left < step ? left : step,
+                                           q + row * r->q_width, kv + row * r->kv_width, state_in,
+                                           y + row * r->y_width, state_out);
         state_in = state_out;
         CANTO_TRY(canto_scan_poll(r->plan->scan));
     }
@@ -104,8 +102,9 @@ static void summarise(const recur *r, const float *kv, float *summaries)
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->ends) continue;
-        r->kernels->linear_summary(r->shape, piece->tokens, kv + piece->local * r->kv_width,
-                                   summaries + piece->segment * r->state);
+        r->device->kernels->linear_summary(r->device, r->shape, piece->tokens,
+                                           kv + piece->local * r->kv_width,
+                                           summaries + piece->segment * r->state);
     }
 }
 
@@ -114,8 +113,9 @@ static void read_states(const recur *r, const float *q, const float *states, flo
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->continues) continue;
-        r->kernels->linear_read(r->shape, piece->tokens, q + piece->local * r->q_width,
-                                states + piece->segment * r->state, y + piece->local * r->y_width);
+        r->device->kernels->linear_read(
+            r->device, r->shape, piece->tokens, q + piece->local * r->q_width,
+            states + piece->segment * r->state, y + piece->local * r->y_width);
     }
 }
 
@@ -135,7 +135,7 @@ canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *sha
         CANTO_TRY(canto_scan_finish(plan->scan));
         read_states(&r, q, states, y);
     } else {
-        memset(states, 0, sizeof *states * (size_t)(plan->segments * r.state));
+        r.device->kernels->fill(r.device, plan->segments * r.state, 0, states);
     }
     return CANTO_OK;
 }
@@ -145,13 +145,13 @@ canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *sha
 // W: what the incoming state of each segment gets from the segment's own tokens.
 static void summarise_backward(const recur *r, const float *q, const float *dy, float *summaries)
 {
-    memset(summaries, 0, sizeof *summaries * (size_t)(r->plan->segments * r->state));
+    r->device->kernels->fill(r->device, r->plan->segments * r->state, 0, summaries);
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->continues) continue;
-        r->kernels->linear_backward_summary(r->shape, piece->tokens, q + piece->local * r->q_width,
-                                            dy + piece->local * r->y_width,
-                                            summaries + piece->segment * r->state);
+        r->device->kernels->linear_backward_summary(
+            r->device, r->shape, piece->tokens, q + piece->local * r->q_width,
+            dy + piece->local * r->y_width, summaries + piece->segment * r->state);
     }
 }
 
@@ -163,9 +163,9 @@ static void backward_piece(const recur *r, const canto_piece *piece, const float
     int64_t state_at = piece->segment * r->state;
     const float *state_in = piece->continues ? states + state_at : NULL;
     const float *dstate_out = piece->ends && r->divided ? gradients + state_at : NULL;
-    r->kernels->linear_backward(r->shape, piece->tokens, q + q_at, kv + kv_at, state_in,
-                                dy + piece->local * r->y_width, dstate_out, dq + q_at, dkv + kv_at,
-                                work);
+    r->device->kernels->linear_backward(r->device, r->shape, piece->tokens, q + q_at, kv + kv_at,
+                                        state_in, dy + piece->local * r->y_width, dstate_out,
+                                        dq + q_at, dkv + kv_at, work);
 }
 
 canto_status canto_recur_backward(canto_plan *plan, const canto_linear_shape *shape, const float *q,

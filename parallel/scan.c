@@ -1,17 +1,14 @@
 // Runs a fold: sends states, joins them, hands every segment the state that comes in.
 //
-// Sent: what the transport moves (its table entry has the price), one state a message. A run posts
-// all receives, each into a place of its own, and then works through the actions of its program
-// until one needs a message that is not there yet; polls go on from there. Between two ranks
-// messages meet because both keep the order of the fold. Documents change only small tables: cuts
+// Sent: what the transport moves (its table entry has the price), one state a message. A run works
+// through the actions of its program until one needs a message that is not there yet; polls go on
+// from there. Messages of one step start as one group, each receive into a place of its own, and
+// meet because all ranks keep the order of the fold. Documents change only small tables: cuts
 // and zero transitions. Kept: buffers for the values of others (lasp2) or on their way out (lasp1).
 #include "parallel/scan.h"
 
 #include "parallel/digest.h"
 #include "parallel/scan_program.h"
-
-#include <math.h>
-#include <string.h>
 
 struct canto_scan {
     canto_scan_desc desc;
@@ -23,19 +20,20 @@ struct canto_scan {
     int next; // first action that is not done
 };
 
-canto_status canto_scan_create(canto_arena *arena, const canto_scan_desc *desc, canto_scan **out)
+canto_status canto_scan_create(canto_arena *tables, canto_arena *memory,
+                               const canto_scan_desc *desc, canto_scan **out)
 {
     CANTO_CHECK(desc->shards->size == desc->comm->size && desc->state_count_max > 0,
                 "scan: shards of %d ranks on %d, states of %lld floats", desc->shards->size,
                 desc->comm->size, (long long)desc->state_count_max);
     canto_scan made = {.desc = *desc, .segments = desc->shards->spans_n};
     int buffers; // the same in both directions
-    CANTO_TRY(canto_arena_take(arena, "scan", sizeof **out, (void **)out));
+    CANTO_TRY(canto_arena_take(tables, "scan", sizeof **out, (void **)out));
     for (int i = 0; i < 2; i++)
-        CANTO_TRY(canto_scan_program_create(arena, desc, i == 1, &made.programs[i], &buffers));
-    CANTO_TRY(canto_arena_array(arena, "scan buffers", buffers * desc->state_count_max,
+        CANTO_TRY(canto_scan_program_create(tables, desc, i == 1, &made.programs[i], &buffers));
+    CANTO_TRY(canto_arena_array(memory, "scan buffers", buffers * desc->state_count_max,
                                 sizeof *made.buffers, (void **)&made.buffers));
-    if (!arena->measuring) **out = made;
+    if (!tables->measuring) **out = made;
     return CANTO_OK;
 }
 
@@ -120,22 +118,15 @@ static bool forgets(const canto_scan *scan, const canto_scan_action *action)
     return scan->running->zeros[action->b] > scan->running->zeros[action->m];
 }
 
-// out = A left + right; A = exp(log_decay * tokens) of the right operand's segments.
+// out = A left + right; A = exp(log_decay * tokens) of the right operand's segments, or zero.
 static void join(const canto_scan *scan, const canto_scan_action *action)
 {
-    const float *left = read_at(scan, action->left), *right = read_at(scan, action->right);
-    float *out = write_at(scan, action->out);
+    const canto_device *device = scan->desc.device;
     const canto_scan_run *run = &scan->run;
-    if (forgets(scan, action)) {
-        memcpy(out, right, sizeof *out * (size_t)state_count(scan));
-        return;
-    }
-    int64_t tokens = scan->running->tokens[action->b] - scan->running->tokens[action->m];
-    for (int h = 0; h < run->heads; h++) {
-        float decay = run->log_decay ? (float)exp((double)run->log_decay[h] * (double)tokens) : 1;
-        for (int64_t i = h * run->head_count; i < (h + 1) * run->head_count; i++)
-            out[i] = decay * left[i] + right[i];
-    }
+    const float *left = forgets(scan, action) ? NULL : read_at(scan, action->left);
+    const int64_t tokens = scan->running->tokens[action->b] - scan->running->tokens[action->m];
+    device->kernels->state_join(device, run->heads, run->head_count, tokens, run->log_decay, left,
+                                read_at(scan, action->right), write_at(scan, action->out));
 }
 
 // Whether the message that brings an operand (from: its receive, -1: none) has arrived.
@@ -149,46 +140,85 @@ static canto_status arrived(canto_scan *scan, int from, bool block, bool *ready)
     return canto_comm_poll(scan->desc.comm, request, ready);
 }
 
-static canto_status operands_arrived(canto_scan *scan, const canto_scan_action *action, bool block,
-                                     bool *ready)
+static void compute(canto_scan *scan, const canto_scan_action *action)
 {
-    *ready = true;
-    bool left = action->kind == CANTO_SCAN_SEND || !forgets(scan, action);
-    if (left) CANTO_TRY(arrived(scan, action->left_from, block, ready));
+    const canto_device *device = scan->desc.device;
+    if (action->kind == CANTO_SCAN_JOIN)
+        join(scan, action);
+    else
+        device->kernels->copy(device, state_count(scan), read_at(scan, action->left),
+                              write_at(scan, action->out));
+}
+
+static canto_status start_message(canto_scan *scan, int index)
+{
+    const canto_scan_action *action = &scan->running->actions[index];
+    canto_comm *comm = scan->desc.comm;
+    canto_request *request = &scan->running->requests[index];
+    return action->kind == CANTO_SCAN_SEND
+               ? canto_comm_send(comm, action->peer, tensor_of(scan, read_at(scan, action->left)),
+                                 request)
+               : canto_comm_recv(comm, action->peer, tensor_of(scan, write_at(scan, action->out)),
+                                 request);
+}
+
+static bool is_message(const canto_scan_action *action)
+{
+    return action->kind == CANTO_SCAN_SEND || action->kind == CANTO_SCAN_RECEIVE;
+}
+
+// First action after `first` that is no message of the same step.
+static int messages_end(const canto_scan_program *program, int first)
+{
+    int end = first + 1;
+    while (end < program->actions_n && is_message(&program->actions[end]) &&
+           program->actions[end].step == program->actions[first].step)
+        end++;
+    return end;
+}
+
+// Messages [next, end) start as one group, once everything is there that they send.
+static canto_status start_messages(canto_scan *scan, int end, bool block, bool *ready)
+{
+    for (int i = scan->next; i < end; i++) {
+        const canto_scan_action *action = &scan->running->actions[i];
+        if (action->kind != CANTO_SCAN_SEND || is_unread(scan, action)) continue;
+        CANTO_TRY(arrived(scan, action->left_from, block, ready));
+        if (!*ready) return CANTO_OK;
+    }
+    CANTO_TRY(canto_comm_group_begin(scan->desc.comm));
+    for (int i = scan->next; i < end; i++) {
+        if (!is_unread(scan, &scan->running->actions[i])) CANTO_TRY(start_message(scan, i));
+    }
+    return canto_comm_group_end(scan->desc.comm);
+}
+
+static canto_status join_operands(canto_scan *scan, const canto_scan_action *action, bool block,
+                                  bool *ready)
+{
+    if (!forgets(scan, action)) CANTO_TRY(arrived(scan, action->left_from, block, ready));
     if (*ready) CANTO_TRY(arrived(scan, action->right_from, block, ready));
     return CANTO_OK;
 }
 
-static canto_status perform(canto_scan *scan, const canto_scan_action *action)
-{
-    canto_comm *comm = scan->desc.comm;
-    switch (action->kind) {
-    case CANTO_SCAN_COPY:
-        memcpy(write_at(scan, action->out), read_at(scan, action->left),
-               sizeof(float) * (size_t)state_count(scan));
-        break;
-    case CANTO_SCAN_SEND:
-        return canto_comm_send(comm, action->peer, tensor_of(scan, read_at(scan, action->left)),
-                               &scan->running->requests[action - scan->running->actions]);
-    case CANTO_SCAN_JOIN:
-        join(scan, action);
-        break;
-    case CANTO_SCAN_RECEIVE:
-        break; // posted at the start
-    }
-    return CANTO_OK;
-}
-
+// In the order of the fold, which is the same on all ranks: so a lane that works through its
+// messages one group after the other, as a device's does, meets no circle.
 static canto_status advance(canto_scan *scan, bool block)
 {
     const canto_scan_program *program = scan->running;
-    for (; scan->next < program->actions_n; scan->next++) {
+    while (scan->next < program->actions_n) {
         const canto_scan_action *action = &program->actions[scan->next];
-        if (is_unread(scan, action)) continue;
-        bool ready;
-        CANTO_TRY(operands_arrived(scan, action, block, &ready));
+        int end = scan->next + 1;
+        bool ready = true;
+        if (is_message(action)) {
+            end = messages_end(program, scan->next);
+            CANTO_TRY(start_messages(scan, end, block, &ready));
+        } else if (!is_unread(scan, action)) {
+            CANTO_TRY(join_operands(scan, action, block, &ready));
+            if (ready) compute(scan, action);
+        }
         if (!ready) return CANTO_OK;
-        CANTO_TRY(perform(scan, action));
+        scan->next = end;
     }
     return CANTO_OK;
 }
@@ -202,14 +232,7 @@ canto_status canto_scan_start(canto_scan *scan, const canto_scan_run *run)
     scan->run = *run;
     scan->next = 0;
     const canto_scan_program *program = scan->running = &scan->programs[run->backward];
-    for (int i = 0; i < program->actions_n; i++) {
-        const canto_scan_action *action = &program->actions[i];
-        program->requests[i] = CANTO_REQUEST_NONE;
-        if (action->kind != CANTO_SCAN_RECEIVE || is_unread(scan, action)) continue;
-        CANTO_TRY(canto_comm_recv(scan->desc.comm, action->peer,
-                                  tensor_of(scan, write_at(scan, action->out)),
-                                  &program->requests[i]));
-    }
+    for (int i = 0; i < program->actions_n; i++) program->requests[i] = CANTO_REQUEST_NONE;
     return advance(scan, false);
 }
 
@@ -230,8 +253,9 @@ canto_status canto_scan_finish(canto_scan *scan)
     }
     for (int s = 0; s < scan->segments; s++) {
         if (program->mine[s] < 0 || !program->cut[s]) continue;
-        memset(write_at(scan, (canto_scan_place){CANTO_SCAN_STATE, program->mine[s]}), 0,
-               sizeof(float) * (size_t)state_count(scan));
+        const canto_scan_place place = {CANTO_SCAN_STATE, program->mine[s]};
+        scan->desc.device->kernels->fill(scan->desc.device, state_count(scan), 0,
+                                         write_at(scan, place));
     }
     scan->running = NULL;
     return CANTO_OK;

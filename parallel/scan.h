@@ -23,7 +23,6 @@
 #include "parallel/mask.h"
 #include "parallel/shard.h"
 #include "runtime/arena.h"
-#include "runtime/comm.h"
 
 // One operation of a fold. from != to: move the value [a, b) from rank to rank. from == to: join
 // [a, m) and [m, b) into [a, b).
@@ -79,13 +78,16 @@ canto_status canto_fold_verify(const canto_fold *fold);
 typedef struct canto_scan canto_scan;
 
 typedef struct canto_scan_desc {
-    canto_comm *comm; // borrowed; the lane
+    const canto_device *device; // borrowed
+    canto_comm *comm;           // borrowed; the lane, of the device
     const canto_transport *transport;
     const canto_shards *shards; // borrowed; real even when the arena is measuring
     int64_t state_count_max;    // floats of the largest state
 } canto_scan_desc;
 
-canto_status canto_scan_create(canto_arena *arena, const canto_scan_desc *desc, canto_scan **out);
+// tables: the host's memory; memory: the device's.
+canto_status canto_scan_create(canto_arena *tables, canto_arena *memory,
+                               const canto_scan_desc *desc, canto_scan **out);
 
 // Tells where documents start, from now on. Pure, no allocation.
 canto_status canto_scan_documents(canto_scan *scan, const canto_documents *documents);
@@ -95,7 +97,7 @@ uint64_t canto_scan_digest(const canto_scan *scan); // of fold and resets
 typedef struct canto_scan_run {
     int heads;              // states decay per head
     int64_t head_count;     // floats of one head's state
-    const float *log_decay; // [heads] or NULL (no decay)
+    const float *log_decay; // [heads] of the device, or NULL (no decay)
     bool backward;          // fold the segments after each of mine instead of those before
     const float *summaries; // [my segments, heads * head_count]: U, or W in the backward pass
     float *states; // [my segments, heads * head_count]: the incoming state, or G; zero where

@@ -1,7 +1,7 @@
 // Compiles a fold: gives every value a place, and every operation of this rank an action.
 //
 // A value that a segment of mine waits for lies in the caller's states; every other received value
-// has a buffer of its own, so that all receives can be posted at once; a join overwrites its left
+// has a buffer of its own, so that no receive waits for another; a join overwrites its left
 // operand where nobody needs that any more (the running state of an all-gather).
 #include "parallel/scan_program.h"
 
@@ -75,6 +75,7 @@ static canto_status compile_receive(compiler *made, const canto_fold_op *op)
     canto_scan_place out = place_for(made, op);
     add_value(made, op->a, op->b, out, made->program->actions_n);
     add_action(made, (canto_scan_action){.kind = CANTO_SCAN_RECEIVE,
+                                         .step = op->step,
                                          .peer = op->from,
                                          .a = op->a,
                                          .m = op->a,
@@ -90,6 +91,7 @@ static canto_status compile_send(compiler *made, const canto_fold_op *op)
     const scan_value *held = find_value(made, op->a, op->b);
     if (!held) CANTO_FAIL(CANTO_ERROR_MISMATCH, "scan: [%d, %d) is not here", op->a, op->b);
     add_action(made, (canto_scan_action){.kind = CANTO_SCAN_SEND,
+                                         .step = op->step,
                                          .peer = op->to,
                                          .a = op->a,
                                          .m = op->a,

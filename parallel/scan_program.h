@@ -27,6 +27,7 @@ typedef enum canto_scan_action_kind {
 
 typedef struct canto_scan_action {
     canto_scan_action_kind kind;
+    int step; // of the fold: neighbouring messages of one step start together
     int peer;
     int a, m, b;
     canto_scan_place left, right, out; // send: left; receive: out

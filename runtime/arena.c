@@ -1,35 +1,23 @@
-// Bump allocation over one anonymous mapping; the measuring variant maps addresses that nobody may
-// touch.
+// Bump allocation over one piece of a device's memory; the measuring variant maps addresses that
+// nobody may touch.
 #define _GNU_SOURCE
 #include "runtime/arena.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 static size_t align_up(size_t bytes)
 {
     return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
 }
 
-// Memory of this host; without limit if the system does not tell.
-static size_t host_bytes(void)
-{
-    const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
-    return pages > 0 && page_bytes > 0 ? (size_t)pages * (size_t)page_bytes : SIZE_MAX;
-}
-
-static void *map(size_t bytes, int protection)
-{
-    void *base = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return base == MAP_FAILED ? NULL : base;
-}
-
 canto_status canto_arena_create_measuring(canto_arena *arena)
 {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     *arena = (canto_arena){.measuring = true};
     // Address space may be limited (ulimit -v), so take what there is, down to 1 GiB.
     for (size_t bytes = (size_t)1 << 42; bytes >= (size_t)1 << 30 && !arena->base; bytes >>= 1) {
-        arena->base = map(bytes, PROT_NONE);
+        void *base = mmap(NULL, bytes, PROT_NONE, flags, -1, 0);
+        arena->base = base == MAP_FAILED ? NULL : base;
         arena->capacity = bytes;
     }
     if (!arena->base) {
@@ -39,29 +27,22 @@ canto_status canto_arena_create_measuring(canto_arena *arena)
     return CANTO_OK;
 }
 
+canto_status canto_arena_create_on(canto_arena *arena, const canto_device *device, size_t capacity)
+{
+    *arena = (canto_arena){.device = device, .capacity = align_up(capacity)};
+    if (arena->capacity == 0) return CANTO_OK;
+    return canto_device_alloc(device, arena->capacity, (void **)&arena->base);
+}
+
 canto_status canto_arena_create(canto_arena *arena, size_t capacity)
 {
-    *arena = (canto_arena){.capacity = align_up(capacity)};
-    if (arena->capacity == 0) return CANTO_OK;
-    // The mapping itself would succeed, and the system end the process once it is touched.
-    if (arena->capacity > host_bytes()) {
-        CANTO_FAIL(CANTO_ERROR_MEMORY,
-                   "arena: %zu bytes are more than the %zu of this host; use a smaller model, "
-                   "shorter sequences or more ranks",
-                   arena->capacity, host_bytes());
-    }
-    arena->base = map(arena->capacity, PROT_READ | PROT_WRITE);
-    if (!arena->base) {
-        CANTO_FAIL(CANTO_ERROR_MEMORY,
-                   "arena: the system has no %zu bytes; use a smaller model or more ranks",
-                   arena->capacity);
-    }
-    return CANTO_OK;
+    return canto_arena_create_on(arena, &canto_device_cpu, capacity);
 }
 
 void canto_arena_destroy(canto_arena *arena)
 {
-    if (arena->base) munmap(arena->base, arena->capacity);
+    if (arena->device) canto_device_release(arena->device, arena->base, arena->capacity);
+    if (arena->measuring && arena->base) munmap(arena->base, arena->capacity);
     *arena = (canto_arena){0};
 }
 

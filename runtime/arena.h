@@ -1,4 +1,4 @@
-// An arena owns one block of memory and hands out aligned pieces of it in order.
+// An arena owns one block of a device's memory and hands out aligned pieces of it in order.
 //
 // Sizes are never computed by hand: the code that creates an object runs twice, first on a
 // measuring arena, then on a real one of the size the first run found. A measuring arena hands out
@@ -7,16 +7,15 @@
 #ifndef CANTO_RUNTIME_ARENA_H
 #define CANTO_RUNTIME_ARENA_H
 
+#include "runtime/device.h"
 #include "runtime/ledger.h"
-#include "runtime/status.h"
 #include "runtime/tensor.h"
-
-#include <stdbool.h>
 
 enum { CANTO_ARENA_ALIGN = 64 };
 
 typedef struct canto_arena {
-    char *base; // owned
+    const canto_device *device; // borrowed; NULL: measuring, or nothing
+    char *base;                 // owned
     size_t capacity;
     size_t used;
     size_t peak; // largest `used` so far: the size a real arena needs
@@ -26,9 +25,10 @@ typedef struct canto_arena {
 
 canto_status canto_arena_create_measuring(canto_arena *arena);
 // Memory of a real arena is zero-filled. capacity 0 is legal. CANTO_ERROR_MEMORY if it is more than
-// the host has.
-canto_status canto_arena_create(canto_arena *arena, size_t capacity);
-void canto_arena_destroy(canto_arena *arena); // also of a zeroed arena
+// the device has.
+canto_status canto_arena_create_on(canto_arena *arena, const canto_device *device, size_t capacity);
+canto_status canto_arena_create(canto_arena *arena, size_t capacity); // this host's memory
+void canto_arena_destroy(canto_arena *arena);                         // also of a zeroed arena
 
 // `bytes` may be 0 (the address is then valid but must not be used).
 // CANTO_ERROR_CAPACITY when the arena is full, CANTO_ERROR_MEMORY when a measuring one is: the

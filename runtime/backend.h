@@ -41,7 +41,7 @@ typedef struct canto_linear_shape {
     int heads, kv_heads;
     int key_dim, value_dim;
     bool ones;
-    const float *log_decay; // borrowed, [kv_heads], each <= 0, or NULL
+    const float *log_decay; // borrowed, in device memory, [kv_heads], each <= 0, or NULL
 } canto_linear_shape;
 
 static inline int canto_linear_columns(const canto_linear_shape *shape)
@@ -71,34 +71,38 @@ typedef struct canto_adamw {
     float correction1, correction2; // 1 - beta^t
 } canto_adamw;
 
+typedef struct canto_device canto_device;
+
 typedef struct canto_kernels {
     const char *name; // "cpu"
 
     // c [m,n] = alpha op(a) op(b) + beta c; op(a) is [m,k], op(b) is [k,n]; ld* = distance of rows
     // in memory.
-    void (*gemm)(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                 int64_t ldc);
+    void (*gemm)(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
+                 int64_t k, float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                 float beta, float *c, int64_t ldc);
 
     // --- softmax attention over one banded rectangle ---
     // Row 0 of q, o, lse, dout, delta, dq is position tile->q0; row 0 of kv and dkv is position
     // tile->k0. q, dq [T, heads, key_dim]; kv, dkv [S, kv_width]; o, dout [T, heads, value_dim];
     // lse, delta [T, heads]. forward: (o, lse) merged with the rectangle's partial result. The
     // empty partial is o = 0, lse = -inf; a row without keys leaves (o, lse) bit-equal.
-    void (*attention_forward)(const canto_attention_shape *shape, const canto_band *tile,
-                              const float *q, const float *kv, float *o, float *lse);
+    void (*attention_forward)(const canto_device *device, const canto_attention_shape *shape,
+                              const canto_band *tile, const float *q, const float *kv, float *o,
+                              float *lse);
     // Needs the final lse of each row and delta = rowsum(dout * o). dq +=, dkv +=. Rows with lse =
     // -inf are skipped.
-    void (*attention_backward)(const canto_attention_shape *shape, const canto_band *tile,
-                               const float *q, const float *kv, const float *dout, const float *lse,
-                               const float *delta, float *dq, float *dkv);
+    void (*attention_backward)(const canto_device *device, const canto_attention_shape *shape,
+                               const canto_band *tile, const float *q, const float *kv,
+                               const float *dout, const float *lse, const float *delta, float *dq,
+                               float *dkv);
     // (o, lse) = merge of two partials over disjoint keys; rows*heads entries of value_dim. -inf is
     // the neutral element.
-    void (*attention_merge)(int64_t entries, int value_dim, const float *o_other,
-                            const float *lse_other, float *o, float *lse);
+    void (*attention_merge)(const canto_device *device, int64_t entries, int value_dim,
+                            const float *o_other, const float *lse_other, float *o, float *lse);
     // delta[i] = sum_c dout[i,c] o[i,c]
-    void (*attention_delta)(int64_t entries, int value_dim, const float *dout, const float *o,
-                            float *delta);
+    void (*attention_delta)(const canto_device *device, int64_t entries, int value_dim,
+                            const float *dout, const float *o, float *delta);
 
     // --- linear attention over a run of tokens of one document; see canto_linear_shape ---
     // q, dq [T, heads, key_dim]; kv, dkv [T, kv_heads * key_dim | kv_heads * value_dim];
@@ -106,78 +110,98 @@ typedef struct canto_kernels {
     size_t (*linear_work_bytes)(const canto_linear_shape *shape,
                                 int64_t tokens); // for linear_backward
     // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token.
-    void (*linear_forward)(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                           const float *kv, const float *state_in, float *y, float *state_out);
+    void (*linear_forward)(const canto_device *device, const canto_linear_shape *shape,
+                           int64_t tokens, const float *q, const float *kv, const float *state_in,
+                           float *y, float *state_out);
     // state_out of a run that starts from zero: what a segment publishes.
-    void (*linear_summary)(const canto_linear_shape *shape, int64_t tokens, const float *kv,
-                           float *state_out);
+    void (*linear_summary)(const canto_device *device, const canto_linear_shape *shape,
+                           int64_t tokens, const float *kv, float *state_out);
     // y_t += exp(t log_decay) q_t' state_in, t = 1 for the first token: what the incoming state
     // adds to a pass that started from zero.
-    void (*linear_read)(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                        const float *state_in, float *y);
+    void (*linear_read)(const canto_device *device, const canto_linear_shape *shape, int64_t tokens,
+                        const float *q, const float *state_in, float *y);
     // dstate_in of a run whose dstate_out is zero: sum_t exp(t log_decay) q_t dy_t'.
-    void (*linear_backward_summary)(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                                    const float *dy, float *dstate_in);
+    void (*linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
+                                    int64_t tokens, const float *q, const float *dy,
+                                    float *dstate_in);
     // dq and dkv of the run; state_in and dstate_out may be NULL (zero).
-    void (*linear_backward)(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                            const float *kv, const float *state_in, const float *dy,
-                            const float *dstate_out, float *dq, float *dkv, void *work);
+    void (*linear_backward)(const canto_device *device, const canto_linear_shape *shape,
+                            int64_t tokens, const float *q, const float *kv, const float *state_in,
+                            const float *dy, const float *dstate_out, float *dq, float *dkv,
+                            void *work);
+    // Joins neighbouring runs of segments: out = A left + right; A = exp(log_decay[h] * tokens),
+    // with log_decay NULL: 1. left, right, out: [heads, head_count]; left NULL: zero. out may be
+    // left or right.
+    void (*state_join)(const canto_device *device, int heads, int64_t head_count, int64_t tokens,
+                       const float *log_decay, const float *left, const float *right, float *out);
     // o [T*heads, value_dim] = y[:, :value_dim] / (y[:, value_dim] + eps); y has value_dim + 1
     // columns.
-    void (*linear_normalise)(int64_t entries, int value_dim, float eps, const float *y, float *o);
-    void (*linear_normalise_backward)(int64_t entries, int value_dim, float eps, const float *y,
-                                      const float *dout, float *dy);
+    void (*linear_normalise)(const canto_device *device, int64_t entries, int value_dim, float eps,
+                             const float *y, float *o);
+    void (*linear_normalise_backward)(const canto_device *device, int64_t entries, int value_dim,
+                                      float eps, const float *y, const float *dout, float *dy);
 
     // --- row-wise ---
     // y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps) for each of `rows` rows of n; w NULL: 1. y
     // may be x.
-    void (*norm_forward)(int64_t rows, int64_t n, float eps, const float *x, const float *w,
-                         float *y, float *rstd);
+    void (*norm_forward)(const canto_device *device, int64_t rows, int64_t n, float eps,
+                         const float *x, const float *w, float *y, float *rstd);
     // dx += (dw +=, NULL with w NULL)
-    void (*norm_backward)(int64_t rows, int64_t n, const float *x, const float *w,
-                          const float *rstd, const float *dy, float *dx, float *dw);
+    void (*norm_backward)(const canto_device *device, int64_t rows, int64_t n, const float *x,
+                          const float *w, const float *rstd, const float *dy, float *dx, float *dw);
     // y = silu(gate) * up, n elements each
-    void (*glu_forward)(int64_t n, const float *gate, const float *up, float *y);
-    void (*glu_backward)(int64_t n, const float *gate, const float *up, const float *dy,
-                         float *dgate, float *dup);
+    void (*glu_forward)(const canto_device *device, int64_t n, const float *gate, const float *up,
+                        float *y);
+    void (*glu_backward)(const canto_device *device, int64_t n, const float *gate, const float *up,
+                         const float *dy, float *dgate, float *dup);
     // y = feature(x): identity, 1 + elu(x), silu(x); `rows` rows of n columns at distance stride in
     // both arrays. y may be x.
-    void (*feature_forward)(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
-                            const float *x, float *y);
+    void (*feature_forward)(const canto_device *device, canto_feature feature, int64_t rows,
+                            int64_t n, int64_t stride, const float *x, float *y);
     // dx = feature'(x) dy. dx may be dy.
-    void (*feature_backward)(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
-                             const float *x, const float *dy, float *dx);
+    void (*feature_backward)(const canto_device *device, canto_feature feature, int64_t rows,
+                             int64_t n, int64_t stride, const float *x, const float *dy, float *dx);
     // In place: pairs (x[j], x[j + dim/2]) of each head turned by the row's angle j; direction +1
     // forward, -1 backward. x: `rows` rows at distance stride, heads * dim used; table [rows,
     // dim/2, 2] = cos, sin.
-    void (*rope)(int64_t rows, int heads, int dim, int64_t stride, const float *table,
-                 int direction, float *x);
+    void (*rope)(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
+                 const float *table, int direction, float *x);
     // y[t] = table[token[t]], [T, n]
-    void (*embed_forward)(int64_t tokens, int64_t n, const int32_t *token, const float *table,
-                          float *y);
-    void (*embed_backward)(int64_t tokens, int64_t n, const int32_t *token, const float *dy,
+    void (*embed_forward)(const canto_device *device, int64_t tokens, int64_t n,
+                          const int32_t *token, const float *table, float *y);
+    void (*embed_backward)(const canto_device *device, int64_t tokens, int64_t n,
+                           const int32_t *token, const float *dy,
                            float *dtable); // +=
 
     // --- cross-entropy over vocabulary tiles: logits [rows, n] are columns [first, first + n) of
     // the vocabulary --- Online: lse[row] (start: -inf) takes in the tile; picked[row] is set when
     // the target lies in it. target -1: ignored.
-    void (*loss_tile)(int64_t rows, int64_t n, int64_t first, const float *logits,
-                      const int32_t *target, float *lse, float *picked);
+    void (*loss_tile)(const canto_device *device, int64_t rows, int64_t n, int64_t first,
+                      const float *logits, const int32_t *target, float *lse, float *picked);
+    // *sum += lse - picked, over the rows with a target, in double.
+    void (*loss_sum)(const canto_device *device, int64_t rows, const int32_t *target,
+                     const float *lse, const float *picked, double *sum);
     // In place: logits -> scale * (softmax - onehot(target)); rows with target -1 become 0.
-    void (*loss_tile_backward)(int64_t rows, int64_t n, int64_t first, const int32_t *target,
-                               const float *lse, float scale, float *logits);
+    void (*loss_tile_backward)(const canto_device *device, int64_t rows, int64_t n, int64_t first,
+                               const int32_t *target, const float *lse, float scale, float *logits);
 
     // --- element-wise ---
-    void (*fill)(int64_t n, float value, float *x);
-    void (*add)(int64_t n, const float *x, float *y); // y += x
-    void (*multiply)(int64_t n, const float *x, const float *y,
+    void (*fill)(const canto_device *device, int64_t n, float value, float *x);
+    void (*add)(const canto_device *device, int64_t n, const float *x, float *y); // y += x
+    void (*multiply)(const canto_device *device, int64_t n, const float *x, const float *y,
                      float *z); // z = x * y; z may be either
-    void (*scale)(int64_t n, float factor, float *x);
-    double (*sum_squares)(int64_t n, const float *x); // accumulated in double
-    void (*adamw)(int64_t n, const canto_adamw *how, const float *grad, float *param, float *first,
-                  float *second);
+    void (*scale)(const canto_device *device, int64_t n, float factor, float *x);
+    void (*copy)(const canto_device *device, int64_t n, const float *x, float *y); // y = x
+    // *sum += sum of squares, in double.
+    void (*sum_squares)(const canto_device *device, int64_t n, const float *x, double *sum);
+    void (*adamw)(const canto_device *device, int64_t n, const canto_adamw *how, const float *grad,
+                  float *param, float *first, float *second);
 } canto_kernels;
 
 extern const canto_kernels canto_kernels_cpu;
+
+// Name of the first slot that the table lacks ("attention_forward"), NULL if it is complete: a
+// device that cannot do everything yet says by name what is missing.
+const char *canto_kernels_missing(const canto_kernels *kernels);
 
 #endif

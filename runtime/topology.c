@@ -111,7 +111,7 @@ static bool overlap(const place *a, const place *b)
     return false;
 }
 
-static canto_status count_sharing(canto_comm *comm, const place *mine, int *out)
+static canto_status count_sharing(canto_comm *comm, const place *mine, canto_threads *out)
 {
     place *all = malloc((size_t)comm->size * sizeof *all);
     canto_status status = CANTO_OK;
@@ -121,8 +121,11 @@ static canto_status count_sharing(canto_comm *comm, const place *mine, int *out)
     }
     status = canto_comm_agree(comm, status);
     if (status == CANTO_OK) status = canto_comm_gather_small(comm, sizeof *mine, mine, all);
-    *out = 0;
-    for (int r = 0; status == CANTO_OK && r < comm->size; r++) *out += overlap(mine, &all[r]);
+    out->sharing = out->local_rank = 0;
+    for (int r = 0; status == CANTO_OK && r < comm->size; r++) {
+        out->sharing += overlap(mine, &all[r]);
+        out->local_rank += r < comm->rank && mine->host == all[r].host;
+    }
     free(all);
     return status;
 }
@@ -170,7 +173,7 @@ canto_status canto_threads_set(canto_comm *comm, canto_threads *out)
     *out = (canto_threads){0};
     place mine;
     CANTO_TRY(canto_comm_agree(comm, find_place(&out->cores, &mine)));
-    CANTO_TRY(count_sharing(comm, &mine, &out->sharing));
+    CANTO_TRY(count_sharing(comm, &mine, out));
     const int asked = asked_for();
     const int share = out->cores / out->sharing;
     out->forced = asked > 0;

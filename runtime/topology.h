@@ -6,10 +6,11 @@
 #include "runtime/comm.h"
 
 typedef struct canto_threads {
-    int cores;   // cores this process may run on (hwloc)
-    int sharing; // ranks on this host whose allowed cores overlap mine, myself included
-    int threads; // what was set for OpenMP
-    bool forced; // OMP_NUM_THREADS decided
+    int cores;      // cores this process may run on (hwloc)
+    int sharing;    // ranks on this host whose allowed cores overlap mine, myself included
+    int local_rank; // ranks on this host before mine, whatever cores they use
+    int threads;    // what was set for OpenMP
+    bool forced;    // OMP_NUM_THREADS decided
 } canto_threads;
 
 // Collective on comm. Sets the number of threads of OpenMP (OpenBLAS: one): OMP_NUM_THREADS wins,

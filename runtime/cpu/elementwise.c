@@ -3,14 +3,17 @@
 #include "runtime/cpu/cpu.h"
 #include "runtime/cpu/exp.h"
 
-void canto_cpu_glu_forward(int64_t n, const float *gate, const float *up, float *y)
+#include <string.h>
+
+void canto_cpu_glu_forward(const canto_device *device, int64_t n, const float *gate,
+                           const float *up, float *y)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) y[i] = gate[i] * canto_cpu_sigmoid(gate[i]) * up[i];
 }
 
-void canto_cpu_glu_backward(int64_t n, const float *gate, const float *up, const float *dy,
-                            float *dgate, float *dup)
+void canto_cpu_glu_backward(const canto_device *device, int64_t n, const float *gate,
+                            const float *up, const float *dy, float *dgate, float *dup)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) {
@@ -54,15 +57,16 @@ static void feature_row_backward(canto_feature feature, int64_t n, const float *
     }
 }
 
-void canto_cpu_feature_forward(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
-                               const float *x, float *y)
+void canto_cpu_feature_forward(const canto_device *device, canto_feature feature, int64_t rows,
+                               int64_t n, int64_t stride, const float *x, float *y)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) feature_row(feature, n, x + t * stride, y + t * stride);
 }
 
-void canto_cpu_feature_backward(canto_feature feature, int64_t rows, int64_t n, int64_t stride,
-                                const float *x, const float *dy, float *dx)
+void canto_cpu_feature_backward(const canto_device *device, canto_feature feature, int64_t rows,
+                                int64_t n, int64_t stride, const float *x, const float *dy,
+                                float *dx)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
@@ -71,49 +75,55 @@ void canto_cpu_feature_backward(canto_feature feature, int64_t rows, int64_t n, 
     }
 }
 
-void canto_cpu_fill(int64_t n, float value, float *x)
+void canto_cpu_fill(const canto_device *device, int64_t n, float value, float *x)
 {
     for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
-void canto_cpu_add(int64_t n, const float *x, float *y)
+void canto_cpu_add(const canto_device *device, int64_t n, const float *x, float *y)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void canto_cpu_multiply(int64_t n, const float *x, const float *y, float *z)
+void canto_cpu_multiply(const canto_device *device, int64_t n, const float *x, const float *y,
+                        float *z)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) z[i] = x[i] * y[i];
 }
 
-void canto_cpu_scale(int64_t n, float factor, float *x)
+void canto_cpu_scale(const canto_device *device, int64_t n, float factor, float *x)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 // Summed in a fixed number of slices, so that the number of threads does not change the bits.
-double canto_cpu_sum_squares(int64_t n, const float *x)
+void canto_cpu_copy(const canto_device *device, int64_t n, const float *x, float *y)
+{
+    if (n > 0) memcpy(y, x, sizeof *y * (size_t)n);
+}
+
+void canto_cpu_sum_squares(const canto_device *device, int64_t n, const float *x, double *sum)
 {
     enum { SLICES = 64 };
     double partial[SLICES];
 #pragma omp parallel for if (n > CANTO_CPU_PARALLEL_MIN)
     for (int slice = 0; slice < SLICES; slice++) {
         int64_t end = n / SLICES * (slice + 1) + (slice == SLICES - 1 ? n % SLICES : 0);
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = n / SLICES * slice; i < end; i++) sum += (double)x[i] * x[i];
-        partial[slice] = sum;
+        double own = 0;
+#pragma omp simd reduction(+ : own)
+        for (int64_t i = n / SLICES * slice; i < end; i++) own += (double)x[i] * x[i];
+        partial[slice] = own;
     }
     double total = 0;
     for (int slice = 0; slice < SLICES; slice++) total += partial[slice];
-    return total;
+    *sum += total;
 }
 
-void canto_cpu_adamw(int64_t n, const canto_adamw *how, const float *grad, float *param,
-                     float *first, float *second)
+void canto_cpu_adamw(const canto_device *device, int64_t n, const canto_adamw *how,
+                     const float *grad, float *param, float *first, float *second)
 {
     const canto_adamw a = *how;
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)

@@ -201,9 +201,10 @@ static void head_backward(const canto_linear_head *it, int64_t tokens, const arr
     }
 }
 
-void canto_cpu_linear_backward(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                               const float *kv, const float *state_in, const float *dy,
-                               const float *dstate_out, float *dq, float *dkv, void *work)
+void canto_cpu_linear_backward(const canto_device *device, const canto_linear_shape *shape,
+                               int64_t tokens, const float *q, const float *kv,
+                               const float *state_in, const float *dy, const float *dstate_out,
+                               float *dq, float *dkv, void *work)
 {
     const arrays a = {q, kv, dy, dq, dkv};
     if (tokens == 0) return;

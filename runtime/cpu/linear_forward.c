@@ -82,8 +82,9 @@ static void forward_head(const canto_linear_head *it, int64_t tokens, const floa
     if (state_out) canto_linear_store_state(it, s.state, state_out);
 }
 
-void canto_cpu_linear_forward(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                              const float *kv, const float *state_in, float *y, float *state_out)
+void canto_cpu_linear_forward(const canto_device *device, const canto_linear_shape *shape,
+                              int64_t tokens, const float *q, const float *kv,
+                              const float *state_in, float *y, float *state_out)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
@@ -109,8 +110,8 @@ static void read_head(const canto_linear_head *it, int64_t tokens, const float *
     }
 }
 
-void canto_cpu_linear_read(const canto_linear_shape *shape, int64_t tokens, const float *q,
-                           const float *state_in, float *y)
+void canto_cpu_linear_read(const canto_device *device, const canto_linear_shape *shape,
+                           int64_t tokens, const float *q, const float *state_in, float *y)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {

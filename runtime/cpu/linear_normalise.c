@@ -2,7 +2,8 @@
 // adjoint. Keeps nothing.
 #include "runtime/cpu/cpu.h"
 
-void canto_cpu_linear_normalise(int64_t entries, int value_dim, float eps, const float *y, float *o)
+void canto_cpu_linear_normalise(const canto_device *device, int64_t entries, int value_dim,
+                                float eps, const float *y, float *o)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {
@@ -12,8 +13,8 @@ void canto_cpu_linear_normalise(int64_t entries, int value_dim, float eps, const
     }
 }
 
-void canto_cpu_linear_normalise_backward(int64_t entries, int value_dim, float eps, const float *y,
-                                         const float *dout, float *dy)
+void canto_cpu_linear_normalise_backward(const canto_device *device, int64_t entries, int value_dim,
+                                         float eps, const float *y, const float *dout, float *dy)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {

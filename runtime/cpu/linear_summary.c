@@ -30,8 +30,8 @@ static void summarise(const canto_linear_head *it, int64_t tokens, const float *
     canto_linear_store_state(it, s.state, state_out);
 }
 
-void canto_cpu_linear_summary(const canto_linear_shape *shape, int64_t tokens, const float *kv,
-                              float *state_out)
+void canto_cpu_linear_summary(const canto_device *device, const canto_linear_shape *shape,
+                              int64_t tokens, const float *kv, float *state_out)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
@@ -65,8 +65,9 @@ static void summarise_backward(const canto_linear_head *it, int64_t tokens, cons
     canto_linear_store_state(it, s.state, dstate_in);
 }
 
-void canto_cpu_linear_backward_summary(const canto_linear_shape *shape, int64_t tokens,
-                                       const float *q, const float *dy, float *dstate_in)
+void canto_cpu_linear_backward_summary(const canto_device *device, const canto_linear_shape *shape,
+                                       int64_t tokens, const float *q, const float *dy,
+                                       float *dstate_in)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {

@@ -17,8 +17,8 @@ static double row_squares(int64_t n, const float *x)
     return sum;
 }
 
-void canto_cpu_norm_forward(int64_t rows, int64_t n, float eps, const float *x, const float *w,
-                            float *y, float *rstd)
+void canto_cpu_norm_forward(const canto_device *device, int64_t rows, int64_t n, float eps,
+                            const float *x, const float *w, float *y, float *rstd)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
@@ -57,8 +57,9 @@ static void norm_weight_backward(int64_t rows, int64_t n, const float *x, const 
     }
 }
 
-void canto_cpu_norm_backward(int64_t rows, int64_t n, const float *x, const float *w,
-                             const float *rstd, const float *dy, float *dx, float *dw)
+void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n, const float *x,
+                             const float *w, const float *rstd, const float *dy, float *dx,
+                             float *dw)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++)
@@ -66,8 +67,8 @@ void canto_cpu_norm_backward(int64_t rows, int64_t n, const float *x, const floa
     if (dw) norm_weight_backward(rows, n, x, rstd, dy, dw);
 }
 
-void canto_cpu_rope(int64_t rows, int heads, int dim, int64_t stride, const float *table,
-                    int direction, float *x)
+void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
+                    const float *table, int direction, float *x)
 {
     const int half = dim / 2;
 #pragma omp parallel for if (rows * heads * dim > CANTO_CPU_PARALLEL_MIN)
@@ -88,15 +89,15 @@ void canto_cpu_rope(int64_t rows, int heads, int dim, int64_t stride, const floa
     }
 }
 
-void canto_cpu_embed_forward(int64_t tokens, int64_t n, const int32_t *token, const float *table,
-                             float *y)
+void canto_cpu_embed_forward(const canto_device *device, int64_t tokens, int64_t n,
+                             const int32_t *token, const float *table, float *y)
 {
     for (int64_t t = 0; t < tokens; t++)
         memcpy(y + t * n, table + token[t] * n, (size_t)n * sizeof *y);
 }
 
-void canto_cpu_embed_backward(int64_t tokens, int64_t n, const int32_t *token, const float *dy,
-                              float *dtable)
+void canto_cpu_embed_backward(const canto_device *device, int64_t tokens, int64_t n,
+                              const int32_t *token, const float *dy, float *dtable)
 {
 #pragma omp parallel for if (tokens * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t c0 = 0; c0 < n; c0 += COLUMNS) {

@@ -2,7 +2,7 @@
 // interleaved: medians of 15 rounds, so that what disturbs one disturbs all.
 //
 //     OMP_NUM_THREADS=1 build/tests/bench/kernels [tokens [heads [dim]]]
-#include "runtime/backend.h"
+#include "runtime/device.h"
 #include "runtime/clock.h"
 
 #include <stdio.h>
@@ -19,10 +19,11 @@ typedef struct bench {
 } bench;
 
 static const canto_kernels *const cpu = &canto_kernels_cpu;
+static const canto_device *const device = &canto_device_cpu;
 
 static void run_gemm(const bench *b)
 {
-    cpu->gemm(false, false, GEMM, GEMM, GEMM, 1, b->q, GEMM, b->kv, GEMM, 0, b->dq, GEMM);
+    cpu->gemm(device, false, false, GEMM, GEMM, GEMM, 1, b->q, GEMM, b->kv, GEMM, 0, b->dq, GEMM);
 }
 
 static canto_band causal(const bench *b)
@@ -34,31 +35,31 @@ static void run_softmax_forward(const bench *b)
 {
     const canto_band tile = causal(b);
     for (int64_t i = 0; i < b->tokens * b->softmax.heads; i++) b->lse[i] = -1e30f;
-    cpu->attention_forward(&b->softmax, &tile, b->q, b->kv, b->o, b->lse);
+    cpu->attention_forward(device, &b->softmax, &tile, b->q, b->kv, b->o, b->lse);
 }
 
 static void run_softmax_backward(const bench *b)
 {
     const canto_band tile = causal(b);
-    cpu->attention_backward(&b->softmax, &tile, b->q, b->kv, b->dout, b->lse, b->delta, b->dq,
-                            b->dkv);
+    cpu->attention_backward(device, &b->softmax, &tile, b->q, b->kv, b->dout, b->lse, b->delta,
+                            b->dq, b->dkv);
 }
 
 static void run_linear_forward(const bench *b)
 {
-    cpu->linear_forward(&b->linear, b->tokens, b->q, b->kv, NULL, b->o, NULL);
+    cpu->linear_forward(device, &b->linear, b->tokens, b->q, b->kv, NULL, b->o, NULL);
 }
 
 static void run_linear_backward(const bench *b)
 {
-    cpu->linear_backward(&b->linear, b->tokens, b->q, b->kv, NULL, b->dout, NULL, b->dq, b->dkv,
-                         b->work);
+    cpu->linear_backward(device, &b->linear, b->tokens, b->q, b->kv, NULL, b->dout, NULL, b->dq,
+                         b->dkv, b->work);
 }
 
 static void run_linear_token(const bench *b)
 {
     for (int i = 0; i < 100; i++)
-        cpu->linear_forward(&b->linear, 1, b->q, b->kv, b->state, b->o, b->state);
+        cpu->linear_forward(device, &b->linear, 1, b->q, b->kv, b->state, b->o, b->state);
 }
 
 static int ascending(const void *a, const void *b)

@@ -253,8 +253,9 @@ static void change(const canto_key *key, canto_config *c)
 
 static bool is_free(const char *name)
 {
-    static const char *const free_keys[] = {
-        "parallel.", "store.", "log.", "run.dir", "train.stop_after", "train.eval_", "train.steps"};
+    static const char *const free_keys[] = {"parallel.",   "store.",     "log.",
+                                            "run.dir",     "run.device", "train.stop_after",
+                                            "train.eval_", "train.steps"};
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++) {
         if (strncmp(name, free_keys[i], strlen(free_keys[i])) == 0) return true;
     }

@@ -41,12 +41,12 @@ static void read_config(const char *text, const char *const *overrides, canto_co
 
 void trained_create(canto_comm *world, int dp, const char *const *overrides, trained *out)
 {
-    *out = (trained){.job.world = world};
+    *out = (trained){.job = {.world = world, .device = &canto_device_cpu}};
     write_text(out->text);
     read_config(out->text, overrides, &out->config);
-    CANTO_TEST_OK(canto_mesh_create(world, dp, 0, &out->job.mesh));
+    CANTO_TEST_OK(canto_mesh_create(world, &canto_device_cpu, dp, 0, &out->job.mesh));
     CANTO_TEST_OK(canto_trainer_create(&out->config, &out->job, true, &out->trainer));
-    canto_params_init(canto_model_params(out->trainer.model), 1);
+    CANTO_TEST_OK(canto_params_init(canto_model_params(out->trainer.model), 1));
 }
 
 void trained_destroy(trained *t)

@@ -76,27 +76,24 @@ void models_text(const canto_model_config *config, int64_t n, int documents, con
 
 void models_params_make(const canto_model_config *config, models_params *out)
 {
-    CANTO_TEST_OK(canto_arena_create_measuring(&out->arenas.params));
-    CANTO_TEST_OK(canto_arena_create_measuring(&out->arenas.step));
-    CANTO_TEST_OK(canto_arena_create_measuring(&out->arenas.work));
+    CANTO_TEST_OK(canto_arenas_measure(&out->arenas));
     CANTO_TEST_OK(
-        canto_decoder_create(&out->arenas, config, &canto_kernels_cpu, 1, 1, &out->decoder));
+        canto_decoder_create(&out->arenas, config, &canto_device_cpu, 1, 1, &out->decoder));
     out->list = canto_decoder_params(out->decoder);
 }
 
 void models_params_free(models_params *params)
 {
     canto_decoder_destroy(&params->decoder);
-    canto_arena_destroy(&params->arenas.params);
-    canto_arena_destroy(&params->arenas.step);
-    canto_arena_destroy(&params->arenas.work);
+    canto_arenas_destroy(&params->arenas);
 }
 
 void models_values(const canto_params *list, float *values)
 {
     canto_params copy = *list;
+    copy.device = &canto_device_cpu;
     copy.values = values;
-    canto_params_init(&copy, 1);
+    CANTO_TEST_OK(canto_params_init(&copy, 1));
     for (int p = 0; p < list->n; p++) {
         const canto_param *param = &list->list[p];
         float *value = values + param->begin;

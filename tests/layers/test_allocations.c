@@ -101,17 +101,17 @@ static void test_decoding(void **state)
     float logits[64];
     models_config(0, &config);
     models_text(&config, TOKENS, 0, NULL, tokens, targets);
-    canto_arena *each[] = {&arenas.params, &arenas.step, &arenas.work};
-    for (int i = 0; i < 3; i++) CANTO_TEST_OK(canto_arena_create(each[i], 1 << 20));
+    canto_arena *each[] = {&arenas.tables, &arenas.params, &arenas.step, &arenas.work};
+    for (int i = 0; i < 4; i++) CANTO_TEST_OK(canto_arena_create(each[i], 1 << 20));
     CANTO_TEST_OK(
-        canto_decoder_create(&arenas, &config, &canto_kernels_cpu, TOKENS + 1, 64, &decoder));
+        canto_decoder_create(&arenas, &config, &canto_device_cpu, TOKENS + 1, 64, &decoder));
     models_values(canto_decoder_params(decoder), canto_decoder_params(decoder)->values);
     const int64_t before = canto_test_allocations();
     CANTO_TEST_OK(canto_decoder_feed(decoder, TOKENS, tokens, logits));
     CANTO_TEST_OK(canto_decoder_feed(decoder, 1, tokens, logits));
     assert_int_equal(canto_test_allocations(), before);
     canto_decoder_destroy(&decoder);
-    for (int i = 0; i < 3; i++) canto_arena_destroy(each[i]);
+    canto_arenas_destroy(&arenas);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -19,7 +19,7 @@ typedef struct decoding {
 
 static void make(decoding *d, int64_t capacity)
 {
-    CANTO_TEST_OK(canto_decoder_create(&d->arenas, &d->config, &canto_kernels_cpu, capacity, CHUNK,
+    CANTO_TEST_OK(canto_decoder_create(&d->arenas, &d->config, &canto_device_cpu, capacity, CHUNK,
                                        &d->decoder));
 }
 
@@ -28,15 +28,12 @@ static void open_decoding(decoding *d, int which, int64_t capacity)
     *d = (decoding){0};
     models_config(which, &d->config);
     models_text(&d->config, TOKENS, 0, NULL, d->tokens, d->targets);
-    canto_arena *arenas[] = {&d->arenas.params, &d->arenas.step, &d->arenas.work};
-    for (int i = 0; i < 3; i++) CANTO_TEST_OK(canto_arena_create_measuring(arenas[i]));
+    CANTO_TEST_OK(canto_arenas_measure(&d->arenas));
     make(d, capacity);
     canto_decoder_destroy(&d->decoder);
-    for (int i = 0; i < 3; i++) {
-        const size_t bytes = arenas[i]->peak;
-        canto_arena_destroy(arenas[i]);
-        CANTO_TEST_OK(canto_arena_create(arenas[i], bytes));
-    }
+    const canto_arenas sizes = d->arenas;
+    canto_arenas_destroy(&d->arenas);
+    CANTO_TEST_OK(canto_arenas_allocate(&d->arenas, &canto_device_cpu, &sizes));
     make(d, capacity);
     canto_params *params = canto_decoder_params(d->decoder);
     models_values(params, params->values);
@@ -45,9 +42,7 @@ static void open_decoding(decoding *d, int which, int64_t capacity)
 static void close_decoding(decoding *d)
 {
     canto_decoder_destroy(&d->decoder);
-    canto_arena_destroy(&d->arenas.params);
-    canto_arena_destroy(&d->arenas.step);
-    canto_arena_destroy(&d->arenas.work);
+    canto_arenas_destroy(&d->arenas);
 }
 
 static void reference_logits(const decoding *d, double *logits)

@@ -54,11 +54,11 @@ static void test_init(void **state)
     assert_true(canto_params_count(params.list) < 1 << 15);
     canto_params copy = *params.list;
     copy.values = first;
-    canto_params_init(&copy, 7);
+    CANTO_TEST_OK(canto_params_init(&copy, 7));
     copy.values = second;
-    canto_params_init(&copy, 7);
+    CANTO_TEST_OK(canto_params_init(&copy, 7));
     assert_memory_equal(first, second, sizeof(float) * (size_t)canto_params_count(&copy));
-    canto_params_init(&copy, 8);
+    CANTO_TEST_OK(canto_params_init(&copy, 8));
     const canto_param *wo = canto_params_find(&copy, "blocks.1.mixer.wo");
     assert_true(first[wo->begin] != second[wo->begin]);
     assert_true(first[canto_params_find(&copy, "norm.weight")->begin] == 1);
@@ -75,7 +75,7 @@ static void test_buckets_in_order(void **state)
     (void)state;
     canto_params params;
     int id;
-    CANTO_TEST_OK(canto_params_begin(&params, 3));
+    CANTO_TEST_OK(canto_params_begin(&params, &canto_device_cpu, 3));
     canto_param param = {.name = "a", .dims_n = 1, .dims = {5}, .bucket = 1};
     CANTO_TEST_OK(canto_params_add(&params, &param, &id));
     assert_true(params.bounds[1] == 0 && params.bounds[2] == 5 && params.bounds[3] == 5);

@@ -12,7 +12,7 @@ static void make(trainer *t)
 {
     const trainer_desc *desc = &t->desc;
     const canto_plan_desc plan = {.mesh = &t->mesh,
-                                  .kernels = &canto_kernels_cpu,
+                                  .device = &canto_device_cpu,
                                   .layout = desc->layout,
                                   .softmax = desc->softmax,
                                   .linear = desc->linear,
@@ -20,17 +20,17 @@ static void make(trainer *t)
                                   .sequence_length = desc->sequence_length,
                                   .documents_max = desc->documents_max,
                                   .state_count_max = canto_model_state_count_max(desc->config)};
-    CANTO_TEST_OK(canto_plan_create(&t->arenas.params, &plan, &t->plan));
-    CANTO_TEST_OK(canto_model_create(&t->arenas, desc->config, &t->plan, &canto_kernels_cpu,
+    CANTO_TEST_OK(canto_plan_create(&t->arenas.tables, &t->arenas.params, &plan, &t->plan));
+    CANTO_TEST_OK(canto_model_create(&t->arenas, desc->config, &t->plan, &canto_device_cpu,
                                      desc->gradients, &t->model));
     t->params = canto_model_params(t->model);
     if (!desc->gradients) return;
-    CANTO_TEST_OK(canto_grad_create(&t->arenas.params, t->mesh.gradients, &canto_kernels_cpu,
-                                    t->params->buckets_n, t->params->bounds, t->params->grads,
-                                    &t->grad));
+    CANTO_TEST_OK(canto_grad_create(&t->arenas.tables, &t->arenas.params, t->mesh.gradients,
+                                    &canto_device_cpu, t->params->buckets_n, t->params->bounds,
+                                    t->params->grads, &t->grad));
     if (!desc->optimizer) return;
     CANTO_TEST_OK(canto_optimizer_create(&t->arenas.params, desc->optimizer, t->params, &t->grad,
-                                         &canto_kernels_cpu, t->mesh.gradients->rank,
+                                         &canto_device_cpu, t->mesh.gradients->rank,
                                          &t->optimizer));
 }
 
@@ -43,18 +43,17 @@ static void unmake(trainer *t)
 void trainer_open(trainer *t, canto_comm *world, const trainer_desc *desc)
 {
     *t = (trainer){.desc = *desc};
-    CANTO_TEST_OK(canto_mesh_create(world, desc->dp, 0, &t->mesh));
-    canto_arena *arenas[] = {&t->arenas.params, &t->arenas.step, &t->arenas.work};
-    for (int i = 0; i < 3; i++) CANTO_TEST_OK(canto_arena_create_measuring(arenas[i]));
+    CANTO_TEST_OK(canto_mesh_create(world, &canto_device_cpu, desc->dp, 0, &t->mesh));
+    CANTO_TEST_OK(canto_arenas_measure(&t->arenas));
     make(t);
     unmake(t);
-    for (int i = 0; i < 3; i++) {
-        const size_t bytes = arenas[i]->peak;
-        canto_arena_destroy(arenas[i]);
-        CANTO_TEST_OK(canto_arena_create(arenas[i], bytes));
-    }
+    const canto_arenas sizes = t->arenas;
+    canto_arenas_destroy(&t->arenas);
+    CANTO_TEST_OK(canto_arenas_allocate(&t->arenas, &canto_device_cpu, &sizes));
     make(t);
-    for (int i = 0; i < 3; i++) assert_true(arenas[i]->peak == arenas[i]->capacity);
+    const canto_arena *const arenas[] = {&t->arenas.tables, &t->arenas.params, &t->arenas.step,
+                                         &t->arenas.work};
+    for (int i = 0; i < 4; i++) assert_true(arenas[i]->peak == arenas[i]->capacity);
     models_values(t->params, t->params->values);
     t->tokens = malloc(sizeof(int32_t) * ((size_t)t->plan.tokens + 1));
     t->targets = malloc(sizeof(int32_t) * ((size_t)t->plan.tokens + 1));
@@ -65,9 +64,7 @@ void trainer_close(trainer *t)
     free(t->tokens);
     free(t->targets);
     unmake(t);
-    canto_arena_destroy(&t->arenas.params);
-    canto_arena_destroy(&t->arenas.step);
-    canto_arena_destroy(&t->arenas.work);
+    canto_arenas_destroy(&t->arenas);
     canto_mesh_destroy(&t->mesh);
 }
 
@@ -88,7 +85,7 @@ double trainer_gradients(trainer *t, float scale)
     canto_model_zero_grads(t->model);
     CANTO_TEST_OK(canto_model_forward(t->model, t->tokens));
     CANTO_TEST_OK(canto_model_loss(t->model, t->targets, scale, true, &loss));
-    CANTO_TEST_OK(canto_model_backward(t->model, t->tokens, grad));
+    CANTO_TEST_OK(canto_model_backward(t->model, grad));
     CANTO_TEST_OK(canto_comm_sum_small(t->mesh.control, 1, &loss));
     if (grad && !t->desc.optimizer) CANTO_TEST_OK(canto_grad_finish(grad));
     return loss;

@@ -96,14 +96,14 @@ void canto_test_case_create(canto_arena *arena, canto_comm *comm, const canto_te
 
 void canto_test_case_forward(canto_test_case *it)
 {
-    CANTO_TEST_OK(canto_attend_forward(it->compiled, it->comm, &canto_kernels_cpu,
+    CANTO_TEST_OK(canto_attend_forward(it->compiled, it->comm, &canto_device_cpu,
                                        &it->inputs->shape, it->q, it->kv, it->o, it->lse,
                                        it->work));
 }
 
 void canto_test_case_backward(canto_test_case *it)
 {
-    CANTO_TEST_OK(canto_attend_backward(it->compiled, it->comm, &canto_kernels_cpu,
+    CANTO_TEST_OK(canto_attend_backward(it->compiled, it->comm, &canto_device_cpu,
                                         &it->inputs->shape, it->q, it->kv, it->o, it->lse, it->dout,
                                         it->delta, it->dq, it->dkv, it->work));
 }

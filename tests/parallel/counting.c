@@ -19,10 +19,11 @@ static bool allowed(const canto_band *tile, int64_t q, int64_t k)
 }
 
 // o += q k v, lse: number of keys, from -inf for none.
-static void count_forward(const canto_attention_shape *s, const canto_band *tile, const float *q,
-                          const float *kv, float *o, float *lse)
+static void count_forward(const canto_device *device, const canto_attention_shape *s,
+                          const canto_band *tile, const float *q, const float *kv, float *o,
+                          float *lse)
 {
-    (void)s;
+    (void)device, (void)s;
     for (int64_t i = 0; i < tile->q1 - tile->q0; i++) {
         for (int64_t j = 0; j < tile->k1 - tile->k0; j++) {
             if (!allowed(tile, tile->q0 + i, tile->k0 + j)) continue;
@@ -33,11 +34,12 @@ static void count_forward(const canto_attention_shape *s, const canto_band *tile
 }
 
 // dq += k (dout - delta), dk += q dout, dv += lse: each operand of the backward pass counts.
-static void count_backward(const canto_attention_shape *s, const canto_band *tile, const float *q,
-                           const float *kv, const float *dout, const float *lse, const float *delta,
-                           float *dq, float *dkv)
+static void count_backward(const canto_device *device, const canto_attention_shape *s,
+                           const canto_band *tile, const float *q, const float *kv,
+                           const float *dout, const float *lse, const float *delta, float *dq,
+                           float *dkv)
 {
-    (void)s;
+    (void)device, (void)s;
     for (int64_t i = 0; i < tile->q1 - tile->q0; i++) {
         for (int64_t j = 0; j < tile->k1 - tile->k0; j++) {
             if (!allowed(tile, tile->q0 + i, tile->k0 + j)) continue;
@@ -48,10 +50,10 @@ static void count_backward(const canto_attention_shape *s, const canto_band *til
     }
 }
 
-static void count_delta(int64_t entries, int value_dim, const float *dout, const float *o,
-                        float *delta)
+static void count_delta(const canto_device *device, int64_t entries, int value_dim,
+                        const float *dout, const float *o, float *delta)
 {
-    (void)value_dim;
+    (void)device, (void)value_dim;
     for (int64_t i = 0; i < entries; i++) delta[i] = dout[i] + (o[i] > 0 ? 1 : 2);
 }
 
@@ -63,6 +65,7 @@ const canto_kernels counting_kernels = {
     .fill = canto_cpu_fill,
     .add = canto_cpu_add,
 };
+const canto_device counting_device = {.kernels = &counting_kernels};
 
 // --- one division on all ranks ---
 
@@ -152,9 +155,9 @@ canto_status counting_rank_run(counting_problem *p, canto_comm *comm, counting_r
     copy(shards, comm->rank, 1, true, x->q, p->expected.q);
     copy(shards, comm->rank, COUNTING_WIDTH, true, x->kv, p->expected.kv);
     copy(shards, comm->rank, 1, true, x->dout, p->expected.dout);
-    CANTO_TRY(canto_attend_forward(it->compiled, comm, p->kernels, &counting_shape, x->q, x->kv,
+    CANTO_TRY(canto_attend_forward(it->compiled, comm, p->device, &counting_shape, x->q, x->kv,
                                    x->o, x->lse, it->work));
-    CANTO_TRY(canto_attend_backward(it->compiled, comm, p->kernels, &counting_shape, x->q, x->kv,
+    CANTO_TRY(canto_attend_backward(it->compiled, comm, p->device, &counting_shape, x->q, x->kv,
                                     x->o, x->lse, x->dout, x->delta, x->dq, x->dkv, it->work));
     copy(shards, comm->rank, 1, false, x->o, p->found.o);
     copy(shards, comm->rank, 1, false, x->lse, p->found.lse);
@@ -237,7 +240,7 @@ static void roll_other_bands(dice *d, counting_problem *p)
 
 void counting_roll_problem(dice *d, int size, counting_problem *p, int64_t *bounds, int *weights)
 {
-    *p = (counting_problem){.kernels = &counting_kernels};
+    *p = (counting_problem){.device = &counting_device};
     p->desc.size = size;
     p->desc.layout = (canto_layout)roll(d, 3);
     p->desc.length = roll_between(d, 1, 120);

@@ -13,6 +13,7 @@ enum { COUNTING_TOKENS_MAX = 1800, COUNTING_BANDS = 24, COUNTING_WIDTH = 2 };
 
 extern const canto_attention_shape counting_shape; // one head of one number each
 extern const canto_kernels counting_kernels;
+extern const canto_device counting_device;
 
 typedef struct counting_tokens {
     float q[COUNTING_TOKENS_MAX], kv[COUNTING_WIDTH * COUNTING_TOKENS_MAX];
@@ -24,7 +25,7 @@ typedef struct counting_tokens {
 typedef struct counting_problem {
     world_desc desc;
     const canto_strategy *strategy;
-    const canto_kernels *kernels;
+    const canto_device *device;
     int bands_n;
     canto_band bands[COUNTING_BANDS];
     counting_tokens expected, found; // of the whole stream

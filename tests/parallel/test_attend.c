@@ -58,7 +58,7 @@ static counting_problem two_behind(void)
 {
     counting_problem p = {.desc = {.layout = CANTO_LAYOUT_CONTIGUOUS, .size = 6, .length = 60},
                           .strategy = &slow_ring,
-                          .kernels = &counting_kernels};
+                          .device = &counting_device};
     for (int64_t r = 0; r < 6; r++) {
         for (int64_t back = 0; back < 3; back++) {
             const int64_t k = (r + 6 - back) % 6 * 10;
@@ -94,19 +94,21 @@ static void messages_may_last_several_steps(void **state)
 
 static _Thread_local int64_t first_key, last_key; // of the tiles of one pass
 
-static void note_forward(const canto_attention_shape *s, const canto_band *tile, const float *q,
-                         const float *kv, float *o, float *lse)
+static void note_forward(const canto_device *device, const canto_attention_shape *s,
+                         const canto_band *tile, const float *q, const float *kv, float *o,
+                         float *lse)
 {
     if (first_key < 0) first_key = tile->k0;
-    counting_kernels.attention_forward(s, tile, q, kv, o, lse);
+    counting_kernels.attention_forward(device, s, tile, q, kv, o, lse);
 }
 
-static void note_backward(const canto_attention_shape *s, const canto_band *tile, const float *q,
-                          const float *kv, const float *dout, const float *lse, const float *delta,
-                          float *dq, float *dkv)
+static void note_backward(const canto_device *device, const canto_attention_shape *s,
+                          const canto_band *tile, const float *q, const float *kv,
+                          const float *dout, const float *lse, const float *delta, float *dq,
+                          float *dkv)
 {
     last_key = tile->k0;
-    counting_kernels.attention_backward(s, tile, q, kv, dout, lse, delta, dq, dkv);
+    counting_kernels.attention_backward(device, s, tile, q, kv, dout, lse, delta, dq, dkv);
 }
 
 static canto_status run_and_note(canto_comm *comm, void *context)
@@ -130,26 +132,28 @@ static void own_tiles_hide_the_ends(void **state)
     static counting_problem p;
     p = two_behind();
     p.strategy = &canto_strategy_ring;
-    p.kernels = &noting;
+    const canto_device device = {.kernels = &noting};
+    p.device = &device;
     CANTO_TEST_OK(canto_test_threads_run(p.desc.size, run_and_note, &p));
 }
 
 // --- polls ---
 
-static void slow_forward(const canto_attention_shape *s, const canto_band *tile, const float *q,
-                         const float *kv, float *o, float *lse)
+static void slow_forward(const canto_device *device, const canto_attention_shape *s,
+                         const canto_band *tile, const float *q, const float *kv, float *o,
+                         float *lse)
 {
-    counting_kernels.attention_forward(s, tile, q, kv, o, lse);
+    counting_kernels.attention_forward(device, s, tile, q, kv, o, lse);
     nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 }
 
-static counting_problem three_long(const canto_kernels *kernels, canto_layout layout, int64_t lo)
+static counting_problem three_long(const canto_device *device, canto_layout layout, int64_t lo)
 {
     const int64_t n = COUNTING_TOKENS_MAX;
     counting_problem p = {
         .desc = {.layout = layout, .size = 3, .length = n},
         .strategy = &canto_strategy_ring,
-        .kernels = kernels,
+        .device = device,
         .bands_n = 1,
         .bands = {{0, n, 0, n, lo, CANTO_BAND_MAX}},
     };
@@ -165,7 +169,7 @@ static canto_status run_forward(canto_comm *comm, void *context)
     counting_rank it = {0};
     CANTO_TRY(counting_rank_open(p, comm->rank, &it));
     CANTO_TRY(counting_rank_make(p, &it));
-    canto_status status = canto_attend_forward(it.compiled, comm, p->kernels, &counting_shape, x.q,
+    canto_status status = canto_attend_forward(it.compiled, comm, p->device, &counting_shape, x.q,
                                                x.kv, x.o, x.lse, it.work);
     counting_rank_close(&it);
     return status;
@@ -180,7 +184,8 @@ static void polls_while_it_computes(void **state)
     canto_kernels slow = counting_kernels;
     slow.attention_forward = slow_forward;
     static counting_problem p;
-    p = three_long(&slow, CANTO_LAYOUT_CONTIGUOUS, CANTO_BAND_MIN);
+    const canto_device device = {.kernels = &slow};
+    p = three_long(&device, CANTO_LAYOUT_CONTIGUOUS, CANTO_BAND_MIN);
     CANTO_TEST_OK(canto_test_threads_run(p.desc.size, run_forward, &p));
     assert_int_equal(canto_test_threads_polls(), 3 * 6);
 }
@@ -189,9 +194,9 @@ static void cut_tiles_lose_nothing(void **state)
 {
     (void)state;
     static counting_problem p;
-    p = three_long(&counting_kernels, CANTO_LAYOUT_ZIGZAG, -300);
+    p = three_long(&counting_device, CANTO_LAYOUT_ZIGZAG, -300);
     counting_run_and_compare(&p);
-    p = three_long(&counting_kernels, CANTO_LAYOUT_CONTIGUOUS, CANTO_BAND_MIN);
+    p = three_long(&counting_device, CANTO_LAYOUT_CONTIGUOUS, CANTO_BAND_MIN);
     counting_run_and_compare(&p);
 }
 
@@ -218,7 +223,7 @@ static void nothing_is_allocated(void **state)
     free(malloc(1));
     assert_true(canto_test_thread_allocations() > 0); // the count counts
     static counting_problem p;
-    p = three_long(&counting_kernels, CANTO_LAYOUT_ZIGZAG, -300);
+    p = three_long(&counting_device, CANTO_LAYOUT_ZIGZAG, -300);
     CANTO_TEST_OK(canto_test_threads_run(p.desc.size, make_and_run, &p));
     p.strategy = &canto_strategy_gather;
     CANTO_TEST_OK(canto_test_threads_run(p.desc.size, make_and_run, &p));

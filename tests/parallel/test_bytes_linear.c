@@ -39,7 +39,7 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
                                 .value_dim = VALUE_DIM,
                                 .ones = true};
     canto_plan_desc desc = {.mesh = &mesh,
-                            .kernels = &canto_kernels_cpu,
+                            .device = &canto_device_cpu,
                             .layout = layout,
                             .softmax = &canto_strategy_ring,
                             .linear = transport,
@@ -50,7 +50,7 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
     canto_plan plan;
     canto_documents documents = {1, (int64_t[]){0, tokens}};
     canto_arena_release(&arena, 0);
-    CANTO_TEST_OK(canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_OK(canto_plan_create(&arena, &arena, &desc, &plan));
     CANTO_TEST_OK(canto_plan_update(&plan, &documents));
     static float q[TOKENS_MAX * 8], kv[TOKENS_MAX * 14], y[TOKENS_MAX * 8];
     static float dq[TOKENS_MAX * 8], dkv[TOKENS_MAX * 14];

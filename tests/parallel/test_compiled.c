@@ -46,7 +46,7 @@ static counting_rank open_four(counting_problem *p)
 {
     *p = (counting_problem){.desc = {.layout = CANTO_LAYOUT_CONTIGUOUS, .size = 4, .length = 40},
                             .strategy = &canto_strategy_gather,
-                            .kernels = &counting_kernels,
+                            .device = &counting_device,
                             .bands_n = 1,
                             .bands = {{0, 40, 0, 40, CANTO_BAND_MIN, CANTO_BAND_MAX}}};
     counting_rank it = {0};
@@ -77,7 +77,7 @@ static void refuses_what_it_was_not_made_for(void **state)
     CANTO_TEST_OK(canto_comm_self_open(&self));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT,
                      "the schedule is rank 0's of 4, the communicator says rank 0 of 1",
-                     canto_attend_forward(it.compiled, self, &counting_kernels, &counting_shape,
+                     canto_attend_forward(it.compiled, self, &counting_device, &counting_shape,
                                           NULL, NULL, NULL, NULL, it.work));
     canto_comm_destroy(&self);
     it.schedule.rank = 1;

@@ -76,10 +76,10 @@ static void fill_inputs(void)
     canto_test_fill("dout", task->tokens * O_WIDTH, task->dout);
     if (task->mixer == MIXER_DECAY) return;
     int64_t k_width = (int64_t)task->shape.kv_heads * KEY_DIM;
-    canto_kernels_cpu.feature_forward(CANTO_FEATURE_ELU1, task->tokens, Q_WIDTH, Q_WIDTH, task->q,
-                                      task->q);
-    canto_kernels_cpu.feature_forward(CANTO_FEATURE_ELU1, task->tokens, k_width, task->kv_width,
-                                      task->kv, task->kv);
+    canto_kernels_cpu.feature_forward(&canto_device_cpu, CANTO_FEATURE_ELU1, task->tokens, Q_WIDTH,
+                                      Q_WIDTH, task->q, task->q);
+    canto_kernels_cpu.feature_forward(&canto_device_cpu, CANTO_FEATURE_ELU1, task->tokens, k_width,
+                                      task->kv_width, task->kv, task->kv);
 }
 
 static double *widen(int64_t n, const float *x)
@@ -172,14 +172,14 @@ static part take_part(const canto_plan *plan)
 // As a layer does it.
 static void run_part(canto_plan *plan, part *mine)
 {
-    const canto_kernels *kernels = plan->desc.kernels;
+    const canto_device *device = plan->desc.device;
     int64_t entries = plan->tokens * HEADS;
     CANTO_TEST_OK(canto_recur_forward(plan, &task->shape, mine->q, mine->kv, mine->y, mine->states,
                                       mine->work));
     if (task->shape.ones) {
-        kernels->linear_normalise(entries, VALUE_DIM, (float)EPS, mine->y, mine->o);
-        kernels->linear_normalise_backward(entries, VALUE_DIM, (float)EPS, mine->y, mine->dout,
-                                           mine->dy);
+        device->kernels->linear_normalise(device, entries, VALUE_DIM, (float)EPS, mine->y, mine->o);
+        device->kernels->linear_normalise_backward(device, entries, VALUE_DIM, (float)EPS, mine->y,
+                                                   mine->dout, mine->dy);
     } else {
         mine->o = mine->y;
         mine->dy = mine->dout;
@@ -209,7 +209,7 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
     static const int weights[RANKS_MAX] = {2, 0, 1, 3, 1};
     canto_mesh mesh = {.dp = 1, .cp = comm->size, .cp_rank = comm->rank, .schedule = comm};
     canto_plan_desc desc = {.mesh = &mesh,
-                            .kernels = &canto_kernels_cpu,
+                            .device = &canto_device_cpu,
                             .layout = layout,
                             .weights = layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
                             .softmax = &canto_strategy_ring,
@@ -220,7 +220,7 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
                             .state_count_max = canto_linear_state_count(&task->shape)};
     canto_arena_release(&arena, 0);
     canto_plan plan;
-    CANTO_TEST_OK(canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_OK(canto_plan_create(&arena, &arena, &desc, &plan));
     CANTO_TEST_OK(canto_plan_update(&plan, &task->documents));
     part mine = take_part(&plan);
     run_part(&plan, &mine);

@@ -13,13 +13,15 @@ enum { BUCKETS = 7 };
 static const int64_t bounds[BUCKETS + 1] = {0, 1, 1001, 1001, 1004, 21004, 21011, 22036};
 enum { COUNT = 22036 };
 
-static void plain_add(int64_t n, const float *x, float *y)
+static void plain_add(const canto_device *self, int64_t n, const float *x, float *y)
 {
+    (void)self;
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
 // The one slot that the reduction may use.
 static const canto_kernels kernels = {.name = "add only", .add = plain_add};
+static const canto_device device = {.kernels = &kernels};
 
 typedef struct fixture {
     canto_comm *lane;
@@ -38,7 +40,8 @@ static void fill_rank(int rank, float *x)
 static void make(canto_arena *arena, fixture *f)
 {
     CANTO_TEST_OK(canto_arena_array(arena, "grads", COUNT, sizeof *f->grads, (void **)&f->grads));
-    CANTO_TEST_OK(canto_grad_create(arena, f->lane, &kernels, BUCKETS, bounds, f->grads, &f->grad));
+    CANTO_TEST_OK(
+        canto_grad_create(arena, arena, f->lane, &device, BUCKETS, bounds, f->grads, &f->grad));
     // Sizes of pieces are needed by those who measure too.
     int64_t begin, end;
     canto_grad_piece(&f->grad, 4, f->lane->rank, &begin, &end);
@@ -112,7 +115,7 @@ static void test_order_of_sum(void **state)
         for (int b = 0; b < BUCKETS; b++) {
             int64_t begin, end;
             canto_grad_piece(&f.grad, b, rank, &begin, &end);
-            plain_add(end - begin, one + begin, expected + begin);
+            plain_add(NULL, end - begin, one + begin, expected + begin);
         }
     }
     reduce(&f, 1);

@@ -41,7 +41,7 @@ static canto_plan_desc describe(rank_plan *mine, int rank, int size, canto_layou
     mine->comm = (canto_comm){.ops = &place_ops, .lane = "schedule", .rank = rank, .size = size};
     mine->mesh = (canto_mesh){.dp = 1, .cp = size, .cp_rank = rank, .schedule = &mine->comm};
     return (canto_plan_desc){.mesh = &mine->mesh,
-                             .kernels = &canto_kernels_cpu,
+                             .device = &canto_device_cpu,
                              .layout = layout,
                              .weights = layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
                              .softmax = &canto_strategy_ring,
@@ -56,7 +56,7 @@ static void create_plan(canto_arena *arena, rank_plan *mine, int rank, int size,
                         canto_layout layout)
 {
     canto_plan_desc desc = describe(mine, rank, size, layout);
-    CANTO_TEST_OK(canto_plan_create(arena, &desc, &mine->plan));
+    CANTO_TEST_OK(canto_plan_create(arena, arena, &desc, &mine->plan));
     int causal, window, again;
     CANTO_TEST_OK(canto_plan_add_mask(&mine->plan, arena, CANTO_UNLIMITED, 0, &causal));
     CANTO_TEST_OK(canto_plan_add_mask(&mine->plan, arena, 7, 0, &window));
@@ -285,23 +285,25 @@ static void test_bad_descriptions(void **state)
     canto_plan_desc desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
     desc.documents_max = SEQUENCES - 1;
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "every sequence starts one",
-                     canto_plan_create(&arena, &desc, &plan));
+                     canto_plan_create(&arena, &arena, &desc, &plan));
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_UNEVEN);
     desc.weights = NULL;
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "weights belong",
-                     canto_plan_create(&arena, &desc, &plan));
+                     canto_plan_create(&arena, &arena, &desc, &plan));
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
     desc.sequence_length = (int64_t)1 << 32;
     CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "tokens on one rank",
-                     canto_plan_create(&arena, &desc, &plan));
+                     canto_plan_create(&arena, &arena, &desc, &plan));
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
     mine.mesh.cp = 3;
-    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "a lane of 2", canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "a lane of 2",
+                     canto_plan_create(&arena, &arena, &desc, &plan));
     canto_arena_release(&arena, 0);
     canto_arena_destroy(&arena);
     CANTO_TEST_OK(canto_arena_create(&arena, 64));
     desc = describe(&mine, 0, 2, CANTO_LAYOUT_CONTIGUOUS);
-    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "no room", canto_plan_create(&arena, &desc, &plan));
+    CANTO_TEST_FAILS(CANTO_ERROR_CAPACITY, "no room",
+                     canto_plan_create(&arena, &arena, &desc, &plan));
     canto_arena_destroy(&arena);
 }
 

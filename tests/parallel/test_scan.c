@@ -113,12 +113,20 @@ static canto_status fake_reserve(canto_comm *comm, int messages)
     return CANTO_OK;
 }
 
+static canto_status fake_group(canto_comm *comm)
+{
+    (void)comm;
+    return CANTO_OK;
+}
+
 static const canto_comm_ops fake_ops = {.name = "fake",
                                         .send = fake_send,
                                         .recv = fake_recv,
                                         .wait = fake_wait,
                                         .poll = fake_poll,
-                                        .reserve = fake_reserve};
+                                        .reserve = fake_reserve,
+                                        .group_begin = fake_group,
+                                        .group_end = fake_group};
 
 // --- one case ---
 
@@ -226,8 +234,9 @@ static world *open_world(const setup *how, const float *u)
     for (int r = 0; r < how->size; r++) {
         made->comms[r] = (fake_comm){
             {.ops = &fake_ops, .lane = "schedule", .rank = r, .size = how->size}, made->post};
-        canto_scan_desc desc = {&made->comms[r].base, how->transport, &made->shards, STATE};
-        CANTO_TEST_OK(canto_scan_create(&made->arena, &desc, &made->scans[r]));
+        canto_scan_desc desc = {&canto_device_cpu, &made->comms[r].base, how->transport,
+                                &made->shards, STATE};
+        CANTO_TEST_OK(canto_scan_create(&made->arena, &made->arena, &desc, &made->scans[r]));
         CANTO_TEST_OK(canto_scan_documents(made->scans[r], &documents));
         assert_int_equal(canto_scan_digest(made->scans[r]), canto_scan_digest(made->scans[0]));
     }
@@ -395,10 +404,10 @@ static void test_measured_size(void **state)
     CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
     fill_shards(&how, &real, &shards);
     size_t before = canto_arena_mark(&real);
-    canto_scan_desc desc = {&comm.base, how.transport, &shards, STATE};
+    canto_scan_desc desc = {&canto_device_cpu, &comm.base, how.transport, &shards, STATE};
     canto_scan *scan;
-    CANTO_TEST_OK(canto_scan_create(&measuring, &desc, &scan));
-    CANTO_TEST_OK(canto_scan_create(&real, &desc, &scan));
+    CANTO_TEST_OK(canto_scan_create(&measuring, &measuring, &desc, &scan));
+    CANTO_TEST_OK(canto_scan_create(&real, &real, &desc, &scan));
     assert_int_equal(measuring.peak, real.peak - before);
     canto_arena_destroy(&measuring);
     canto_arena_destroy(&real);

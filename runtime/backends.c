@@ -1,0 +1,9 @@
+// The registry of backends: a backend that was not built is a line that is not there.
+#include "runtime/device.h"
+
+extern const canto_backend canto_backend_cpu;
+
+const canto_backend *const canto_backends[] = {
+    &canto_backend_cpu,
+    NULL,
+};
