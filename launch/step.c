@@ -14,15 +14,8 @@ typedef struct {
     uint64_t digest; // of the plans of all streams
 } loss_record;
 
-// What each rank tells the others at the end of a step.
-typedef struct {
-    int64_t bytes_sent;
-    double wait_s;
-    canto_step_requests requests;
-} figures_record;
-
 _Static_assert(sizeof(loss_record) <= CANTO_RECORD_BYTES &&
-                   sizeof(figures_record) <= CANTO_RECORD_BYTES,
+                   sizeof(canto_step_figures) <= CANTO_RECORD_BYTES,
                "records fit");
 
 // The losses summed in rank order, and a check that the ranks of every context group made the same
@@ -57,28 +50,29 @@ static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine,
     return status == CANTO_OK ? CANTO_OK : canto_comm_agree(control, status);
 }
 
-static figures_record traffic(const canto_job *job)
-{
-    const canto_comm *lanes[] = {job->world, job->mesh.schedule, job->mesh.gradients,
-                                 job->mesh.control};
-    figures_record sum = {0};
-    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
-        sum.bytes_sent += lanes[i]->counts.bytes_sent;
-        sum.wait_s += lanes[i]->counts.wait_s;
-    }
-    return sum;
-}
+// --- figures ---
 
-static canto_status reduce_figures(canto_trainer *trainer, figures_record before,
+typedef struct {
+    double at_s;
+    canto_lane_tally lanes[CANTO_LANES];
+} step_start;
+
+// The step's last message, which is not in the figures it carries.
+static canto_status reduce_figures(canto_trainer *trainer, const step_start *start,
                                    canto_step_requests requests, canto_step_result *out)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
-    figures_record *all = trainer->records;
-    figures_record mine = traffic(trainer->job);
-    mine.bytes_sent -= before.bytes_sent;
-    mine.wait_s -= before.wait_s;
-    mine.requests = requests;
+    canto_step_figures *all = trainer->records;
+    canto_step_figures mine = {.requests = requests};
+    canto_lane_tally lanes[CANTO_LANES];
+    canto_lanes_since(start->lanes, mesh, lanes);
+    for (int i = 0; i < CANTO_LANES; i++) {
+        mine.bytes_sent += lanes[i].sent.bytes;
+        mine.wait_s += lanes[i].wait_s;
+    }
+    mine.compute_s = canto_clock_s() - start->at_s - mine.wait_s;
     CANTO_TRY(canto_comm_gather_small(mesh->control, sizeof mine, &mine, all));
+    out->ranks = all;
     for (int r = 0; r < mesh->control->size; r++) {
         out->bytes_sent += all[r].bytes_sent;
         out->comm_wait_s += all[r].wait_s / mesh->control->size;
@@ -88,11 +82,36 @@ static canto_status reduce_figures(canto_trainer *trainer, figures_record before
     return CANTO_OK;
 }
 
+// What the stream's plan says that its forward and backward run sent.
+static void price_stream(canto_trainer *trainer)
+{
+    canto_traffic *priced = &trainer->tally.lanes[CANTO_LANE_SCHEDULE].priced;
+    for (int backward = 0; backward < 2; backward++)
+        *priced = canto_traffic_add(*priced, canto_model_traffic(trainer->model, backward));
+}
+
+static void keep_tally(canto_trainer *trainer, const step_start *start,
+                       const canto_step_result *result)
+{
+    canto_tally *tally = &trainer->tally;
+    canto_lane_tally lanes[CANTO_LANES];
+    canto_lanes_since(start->lanes, &trainer->job->mesh, lanes);
+    lanes[CANTO_LANE_GRADIENTS].priced = canto_grad_traffic(&trainer->grad);
+    canto_tally_add(tally, lanes);
+    tally->steps++;
+    tally->tokens += result->tokens;
+    tally->step_s += result->step_s;
+}
+
+// --- streams ---
+
 // Documents are known before the plan is, tokens after.
 static canto_status read_batch(canto_trainer *trainer, canto_status status)
 {
     CANTO_TRY(status);
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_PLAN);
     CANTO_TRY(canto_plan_update(&trainer->plan, &trainer->batch.documents));
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
     canto_batch_fill(&trainer->data, &trainer->plan, &trainer->batch);
     return CANTO_OK;
 }
@@ -102,44 +121,71 @@ static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, flo
                                double *loss_sum, canto_digest *plans)
 {
     canto_batch *batch = &trainer->batch;
+    canto_phases *phases = &trainer->phases;
     double loss;
+    canto_phases_enter(phases, CANTO_PHASE_DATA);
     CANTO_TRY(read_batch(trainer, canto_batch_train(&trainer->data, first_sample, batch)));
+    canto_phases_enter(phases, CANTO_PHASE_FORWARD);
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
+    canto_phases_enter(phases, CANTO_PHASE_LOSS);
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
     *loss_sum += loss;
     canto_digest_add(plans, 1, &(int64_t){(int64_t)trainer->plan.digest});
+    canto_phases_enter(phases, CANTO_PHASE_BACKWARD);
     return canto_model_backward(trainer->model, last ? &trainer->grad : NULL);
+}
+
+static canto_status run_streams(canto_trainer *trainer, int64_t step, int64_t samples,
+                                int64_t targets, loss_record *sum)
+{
+    const int64_t streams = trainer->config->train.accumulate;
+    const int64_t first =
+        (step - 1) * samples + trainer->job->mesh.dp_rank * trainer->data.sequences;
+    canto_digest plans;
+    canto_digest_init(&plans);
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_BACKWARD);
+    canto_model_zero_grads(trainer->model);
+    for (int64_t i = 0; i < streams; i++) {
+        CANTO_TRY(run_stream(trainer, first + i * trainer->config->train.batch,
+                             1.0f / (float)targets, i == streams - 1, &sum->loss_sum, &plans));
+        price_stream(trainer);
+    }
+    sum->digest = canto_digest_value(&plans);
+    return CANTO_OK;
+}
+
+static canto_status update(canto_trainer *trainer, int64_t step, canto_step_result *out)
+{
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_REDUCE);
+    CANTO_TRY(canto_grad_finish(&trainer->grad));
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_UPDATE);
+    return canto_optimizer_step(&trainer->optimizer, trainer->job->mesh.control, step,
+                                &out->grad_norm, &out->lr);
 }
 
 canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,
                                 canto_step_result *out)
 {
-    const canto_config *config = trainer->config;
-    const canto_mesh *mesh = &trainer->job->mesh;
-    int64_t streams = config->train.accumulate;
-    int64_t samples = streams * config->train.batch;
-    int64_t first = (step - 1) * samples;
-    int64_t targets = canto_data_targets(&trainer->data, first, samples);
-    figures_record before = traffic(trainer->job);
-    double start = canto_clock_s();
+    canto_phases *phases = &trainer->phases;
+    const int64_t samples = trainer->config->train.accumulate * trainer->config->train.batch;
+    const int64_t targets = canto_data_targets(&trainer->data, (step - 1) * samples, samples);
+    step_start start = {.at_s = canto_clock_s()};
+    canto_lanes_read(&trainer->job->mesh, start.lanes);
     double total;
     loss_record sum = {0};
-    canto_digest plans;
-    canto_digest_init(&plans);
-    *out = (canto_step_result){.tokens = samples * config->train.seq_len};
-    canto_model_zero_grads(trainer->model);
-    for (int64_t i = 0; i < streams; i++) {
-        int64_t mine = first + i * config->train.batch + mesh->dp_rank * trainer->data.sequences;
-        CANTO_TRY(run_stream(trainer, mine, 1.0f / (float)targets, i == streams - 1, &sum.loss_sum,
-                             &plans));
-    }
-    sum.digest = canto_digest_value(&plans);
+    *out = (canto_step_result){.tokens = samples * trainer->config->train.seq_len};
+    canto_trace_begin(phases->trace, CANTO_TRACE_COMPUTE, "step", "step", step);
+    CANTO_TRY(run_streams(trainer, step, samples, targets, &sum));
+    canto_phases_enter(phases, CANTO_PHASE_EXCHANGE);
     CANTO_TRY(reduce_loss(trainer, &sum, &total));
-    CANTO_TRY(
-        canto_optimizer_step(&trainer->optimizer, mesh->control, step, &out->grad_norm, &out->lr));
+    CANTO_TRY(update(trainer, step, out));
     out->loss = total / (double)targets;
-    CANTO_TRY(reduce_figures(trainer, before, requests, out));
-    out->step_s = canto_clock_s() - start;
+    canto_phases_enter(phases, CANTO_PHASE_EXCHANGE);
+    CANTO_TRY(reduce_figures(trainer, &start, requests, out));
+    canto_phases_enter(phases, CANTO_PHASE_OTHER);
+    canto_trace_end(phases->trace);
+    out->step_s = canto_clock_s() - start.at_s;
+    keep_tally(trainer, &start, out);
     return CANTO_OK;
 }
 
@@ -153,16 +199,21 @@ canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, doub
     double sums[2] = {0};
     for (int64_t first = 0; first < windows; first += (int64_t)data->sequences * mesh->dp) {
         double stream;
+        canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
         CANTO_TRY(
             read_batch(trainer, canto_batch_held_out(data, first + mesh->dp_rank * data->sequences,
                                                      bytes, &trainer->batch)));
+        canto_phases_enter(&trainer->phases, CANTO_PHASE_FORWARD);
         CANTO_TRY(canto_model_forward(trainer->model, trainer->batch.tokens));
+        canto_phases_enter(&trainer->phases, CANTO_PHASE_LOSS);
         CANTO_TRY(canto_model_loss(trainer->model, trainer->batch.targets, 0, false, &stream));
         sums[0] += stream;
         // Every rank of a context group knows the whole stream's targets; one of them tells.
         if (mesh->cp_rank == 0) sums[1] += (double)trainer->batch.targets_n;
     }
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_EXCHANGE);
     CANTO_TRY(canto_comm_sum_small(mesh->control, 2, sums));
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_OTHER);
     if (sums[1] == 0)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "data.held_out: there is no held-out text to evaluate; "
                                        "choose a part of the text above 0");

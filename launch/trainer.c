@@ -117,7 +117,7 @@ static canto_status open_data(canto_trainer *trainer)
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out)
 {
-    *out = (canto_trainer){.config = config, .job = job};
+    *out = (canto_trainer){.config = config, .job = job, .phases.trace = job->world->trace};
     CANTO_TRY(open_data(out));
     canto_status status = measure_and_build(out, gradients);
     return canto_comm_agree(job->world, status);

@@ -6,6 +6,8 @@
 #include "layers/arenas.h"
 #include "launch/data.h"
 #include "launch/job.h"
+#include "launch/phases.h"
+#include "launch/tally.h"
 
 typedef struct canto_trainer {
     const canto_config *config;           // borrowed
@@ -19,9 +21,24 @@ typedef struct canto_trainer {
     canto_optimizer optimizer; // zero when it only evaluates
     canto_batch batch;
     void *records; // [ranks of the world] small records of every rank, CANTO_RECORD_BYTES each
+    canto_phases phases; // where the time of this start goes
+    canto_tally tally;   // what the steps of this start sent
 } canto_trainer;
 
 enum { CANTO_RECORD_BYTES = 64 };
+
+// Requests that ride on a step's last message.
+typedef struct canto_step_requests {
+    bool save, leave;
+} canto_step_requests;
+
+// What one rank tells the others at the end of a step.
+typedef struct canto_step_figures {
+    int64_t bytes_sent;
+    double compute_s; // of the step, but waiting
+    double wait_s;    // for messages and collectives
+    canto_step_requests requests;
+} canto_step_figures;
 
 // What a step did; equal on all ranks.
 typedef struct canto_step_result {
@@ -30,16 +47,12 @@ typedef struct canto_step_result {
     double grad_norm;
     double lr;
     double step_s;
-    double comm_wait_s; // mean over ranks
-    int64_t bytes_sent; // all ranks
-    bool save;          // some rank was asked to save now
-    bool leave;         // some rank was asked to save and leave
+    double comm_wait_s;              // mean over ranks
+    int64_t bytes_sent;              // all ranks
+    bool save;                       // some rank was asked to save now
+    bool leave;                      // some rank was asked to save and leave
+    const canto_step_figures *ranks; // [ranks of the world], until the next step
 } canto_step_result;
-
-// Requests that ride on a step's last message.
-typedef struct canto_step_requests {
-    bool save, leave;
-} canto_step_requests;
 
 // Collective on the world: opens the text, which must be the same on every rank; sizes by a
 // measuring run, then the real arenas. The model's parameters are not set.

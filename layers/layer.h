@@ -51,6 +51,9 @@ typedef struct canto_layer_ops {
     // y = layer(x) for `tokens` rows that follow `position` earlier ones. Local.
     canto_status (*decode)(canto_layer *layer, int64_t position, int64_t tokens, const float *x,
                            float *y);
+    // What one forward, or one backward, sends from this rank under the plan's documents. Pure.
+    // NULL: nothing, ever.
+    canto_traffic (*traffic)(const canto_layer *layer, bool backward);
 } canto_layer_ops;
 
 // Layers embed this as their first member.

@@ -297,10 +297,17 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
     return CANTO_OK;
 }
 
+static canto_traffic linear_traffic(const canto_layer *base, bool backward)
+{
+    const linear_layer *layer = (const linear_layer *)base;
+    return canto_plan_recur_traffic(base->context->plan, &layer->shape, backward);
+}
+
 const canto_layer_ops canto_layer_linear = {
     .name = "linear",
     .create = linear_create,
     .forward = linear_forward,
     .backward = linear_backward,
     .decode = linear_decode,
+    .traffic = linear_traffic,
 };

@@ -52,6 +52,17 @@ void canto_model_zero_grads(canto_model *model)
     device->kernels->fill(device, canto_params_count(params), 0, params->grads);
 }
 
+canto_traffic canto_model_traffic(const canto_model *model, bool backward)
+{
+    const canto_stack *stack = &model->stack;
+    canto_traffic sum = {0};
+    for (int i = 0; i < stack->config.layers; i++) {
+        const canto_layer *mixer = stack->blocks[i].mixer;
+        if (mixer->ops->traffic) sum = canto_traffic_add(sum, mixer->ops->traffic(mixer, backward));
+    }
+    return sum;
+}
+
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens)
 {
     canto_stack *stack = &model->stack;

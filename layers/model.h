@@ -12,6 +12,7 @@
 #include "layers/params.h"
 #include "parallel/grad.h"
 #include "parallel/plan.h"
+#include "parallel/traffic.h"
 
 enum { CANTO_PATTERN_MAX = 256, CANTO_MIXERS_MAX = 16, CANTO_LAYERS_MAX = 1024 };
 
@@ -65,6 +66,9 @@ canto_status canto_model_loss(canto_model *model, const int32_t *targets, float 
 // buckets start as they become final. Collective on the context group.
 canto_status canto_model_backward(canto_model *model, canto_grad *grad);
 void canto_model_zero_grads(canto_model *model);
+// What the layers send from this rank in one forward, or one backward, run under the plan's
+// documents. Pure, local.
+canto_traffic canto_model_traffic(const canto_model *model, bool backward);
 
 // --- decoding: one rank, one sequence ---
 

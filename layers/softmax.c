@@ -136,10 +136,17 @@ static canto_status softmax_decode(canto_layer *base, int64_t position, int64_t 
     return CANTO_OK;
 }
 
+static canto_traffic softmax_traffic(const canto_layer *base, bool backward)
+{
+    const softmax_layer *layer = (const softmax_layer *)base;
+    return canto_plan_attend_traffic(base->context->plan, layer->mask, &layer->shape, backward);
+}
+
 const canto_layer_ops canto_layer_softmax = {
     .name = "softmax",
     .create = softmax_create,
     .forward = softmax_forward,
     .backward = softmax_backward,
     .decode = softmax_decode,
+    .traffic = softmax_traffic,
 };

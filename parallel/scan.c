@@ -107,10 +107,23 @@ static canto_tensor tensor_of(const canto_scan *scan, const float *data)
 }
 
 // Nobody reads a value that ends where a document starts.
-static bool is_unread(const canto_scan *scan, const canto_scan_action *action)
+static bool is_unread(const canto_scan *scan, const canto_scan_program *program,
+                      const canto_scan_action *action)
 {
-    return scan->running->cut[action->b] &&
+    return program->cut[action->b] &&
            (action->kind == CANTO_SCAN_JOIN || scan->desc.transport->prunes);
+}
+
+void canto_scan_sends(const canto_scan *scan, int64_t count, bool backward, int64_t *messages,
+                      int64_t *bytes)
+{
+    const canto_scan_program *program = &scan->programs[backward];
+    *messages = 0;
+    for (int i = 0; i < program->actions_n; i++) {
+        const canto_scan_action *action = &program->actions[i];
+        *messages += action->kind == CANTO_SCAN_SEND && !is_unread(scan, program, action);
+    }
+    *bytes = *messages * count * (int64_t)sizeof(float);
 }
 
 static bool forgets(const canto_scan *scan, const canto_scan_action *action)
@@ -182,13 +195,14 @@ static canto_status start_messages(canto_scan *scan, int end, bool block, bool *
 {
     for (int i = scan->next; i < end; i++) {
         const canto_scan_action *action = &scan->running->actions[i];
-        if (action->kind != CANTO_SCAN_SEND || is_unread(scan, action)) continue;
+        if (action->kind != CANTO_SCAN_SEND || is_unread(scan, scan->running, action)) continue;
         CANTO_TRY(arrived(scan, action->left_from, block, ready));
         if (!*ready) return CANTO_OK;
     }
     CANTO_TRY(canto_comm_group_begin(scan->desc.comm));
     for (int i = scan->next; i < end; i++) {
-        if (!is_unread(scan, &scan->running->actions[i])) CANTO_TRY(start_message(scan, i));
+        if (!is_unread(scan, scan->running, &scan->running->actions[i]))
+            CANTO_TRY(start_message(scan, i));
     }
     return canto_comm_group_end(scan->desc.comm);
 }
@@ -213,7 +227,7 @@ static canto_status advance(canto_scan *scan, bool block)
         if (is_message(action)) {
             end = messages_end(program, scan->next);
             CANTO_TRY(start_messages(scan, end, block, &ready));
-        } else if (!is_unread(scan, action)) {
+        } else if (!is_unread(scan, scan->running, action)) {
             CANTO_TRY(join_operands(scan, action, block, &ready));
             if (ready) compute(scan, action);
         }

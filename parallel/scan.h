@@ -92,6 +92,10 @@ canto_status canto_scan_create(canto_arena *tables, canto_arena *memory,
 // Tells where documents start, from now on. Pure, no allocation.
 canto_status canto_scan_documents(canto_scan *scan, const canto_documents *documents);
 uint64_t canto_scan_digest(const canto_scan *scan); // of fold and resets
+// What one run sends from this rank under the current documents, for states of `state_count`
+// floats. Pure.
+void canto_scan_sends(const canto_scan *scan, int64_t state_count, bool backward, int64_t *messages,
+                      int64_t *bytes);
 
 // What one run folds. Arrays live until the finish.
 typedef struct canto_scan_run {

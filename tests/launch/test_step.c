@@ -60,6 +60,115 @@ static void a_step_is_that_of_one_rank_on_any_mesh(void **state)
     }
 }
 
+// --- what a step costs ---
+
+// Documents change from step to step, and with them what is sent; nobody's counters are read to
+// make the price.
+static void lanes_send_what_the_plan_says(const char *layout, const char *softmax,
+                                          const char *linear, int dp)
+{
+    static trained t;
+    char keys[3][64];
+    snprintf(keys[0], sizeof keys[0], "parallel.layout=%s", layout);
+    snprintf(keys[1], sizeof keys[1], "parallel.softmax=%s", softmax);
+    snprintf(keys[2], sizeof keys[2], "parallel.linear=%s", linear);
+    const char *const overrides[] = {"model.pattern=LSWS",
+                                     "model.layers=4",
+                                     "model.d_model=32",
+                                     "model.heads=2",
+                                     "model.mixers=[{letter: W, kind: softmax, window: 9}]",
+                                     "train.seq_len=150",
+                                     "train.batch=4",
+                                     "train.accumulate=2",
+                                     keys[0],
+                                     keys[1],
+                                     keys[2],
+                                     NULL};
+    trained_create(canto_test_world, dp, overrides, &t);
+    const canto_tally *tally = &t.trainer.tally;
+    for (int64_t step = 1; step <= COMPARED; step++) {
+        canto_step_result result;
+        CANTO_TEST_OK(canto_trainer_step(&t.trainer, step, (canto_step_requests){0}, &result));
+        for (int i = 0; i < CANTO_LANES; i++) {
+            const canto_lane_tally *lane = &tally->lanes[i];
+            if (lane->sent.bytes != lane->priced.bytes ||
+                lane->sent.messages != lane->priced.messages)
+                fail_msg("%s, %s, %s, lane %s: %lld bytes in %lld messages, priced %lld in %lld",
+                         layout, softmax, linear, canto_lane_name((canto_lane)i),
+                         (long long)lane->sent.bytes, (long long)lane->sent.messages,
+                         (long long)lane->priced.bytes, (long long)lane->priced.messages);
+        }
+    }
+    assert_int_equal(tally->steps, COMPARED);
+    assert_int_equal(tally->tokens, COMPARED * 2 * 4 * 150);
+    // Loss, norm, figures.
+    assert_int_equal(tally->lanes[CANTO_LANE_CONTROL].collectives, 3 * COMPARED);
+    const int size = canto_test_world->size;
+    assert_true((tally->lanes[CANTO_LANE_GRADIENTS].sent.bytes > 0) == (size > 1));
+    double sent = (double)tally->lanes[CANTO_LANE_SCHEDULE].sent.bytes;
+    CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 1, &sent));
+    assert_true((sent > 0) == (size > dp));
+    trained_destroy(&t);
+}
+
+static void every_lane_sends_its_price(void **state)
+{
+    (void)state;
+    lanes_send_what_the_plan_says("contiguous", "ring", "lasp1", 1);
+    lanes_send_what_the_plan_says("zigzag", "gather", "lasp2", 1);
+    if (canto_test_world->size % 2 == 0)
+        lanes_send_what_the_plan_says("zigzag", "ring", "lasp1", 2);
+}
+
+static void phases_add_up_to_the_steps(void **state)
+{
+    (void)state;
+    static trained t;
+    trained_create(canto_test_world, 1, tiny, &t);
+    canto_phases *phases = &t.trainer.phases;
+    canto_phases_enter(phases, CANTO_PHASE_OTHER);
+    const double start_s = phases->since_s;
+    canto_step_result result;
+    for (int64_t step = 1; step <= COMPARED; step++)
+        CANTO_TEST_OK(canto_trainer_step(&t.trainer, step, (canto_step_requests){0}, &result));
+    double sum_s = 0;
+    for (int i = 0; i < CANTO_PHASES; i++) {
+        const bool in_step = i > CANTO_PHASE_OTHER && i < CANTO_PHASE_CHECKPOINT;
+        if (in_step && !(phases->seconds[i] > 0)) fail_msg("no %s", canto_phase_name(i));
+        sum_s += phases->seconds[i];
+    }
+    assert_true(fabs(sum_s - (phases->since_s - start_s)) < 1e-6);
+    assert_true(sum_s >= t.trainer.tally.step_s - 1e-6);
+    // The figures of all ranks are the step's.
+    double wait_s = 0;
+    for (int r = 0; r < canto_test_world->size; r++) {
+        const canto_step_figures *rank = &result.ranks[r];
+        assert_true(rank->compute_s > 0 && rank->wait_s >= 0);
+        assert_true(rank->compute_s + rank->wait_s < 10 * result.step_s + 1);
+        wait_s += rank->wait_s / canto_test_world->size;
+    }
+    assert_true(fabs(wait_s - result.comm_wait_s) < 1e-9);
+    trained_destroy(&t);
+}
+
+static void an_evaluation_is_one_phase(void **state)
+{
+    (void)state;
+    static trained t;
+    trained_create(canto_test_world, 1, tiny, &t);
+    canto_phases *phases = &t.trainer.phases;
+    double loss;
+    int64_t counted;
+    canto_phases_enter(phases, CANTO_PHASE_OTHER);
+    canto_phases_hold(phases, CANTO_PHASE_EVALUATION);
+    CANTO_TEST_OK(canto_trainer_evaluate(&t.trainer, 500, &loss, &counted));
+    canto_phases_release(phases);
+    assert_int_equal(phases->now, CANTO_PHASE_OTHER);
+    for (int i = CANTO_PHASE_DATA; i < CANTO_PHASES; i++)
+        assert_true((phases->seconds[i] > 0) == (i == CANTO_PHASE_EVALUATION));
+    trained_destroy(&t);
+}
+
 // --- plans ---
 
 static canto_status take_step(trained *t, int64_t step)
@@ -162,6 +271,9 @@ static void shares_fit_the_number_of_ranks(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_is_that_of_one_rank_on_any_mesh),
+    cmocka_unit_test(every_lane_sends_its_price),
+    cmocka_unit_test(phases_add_up_to_the_steps),
+    cmocka_unit_test(an_evaluation_is_one_phase),
     cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
     cmocka_unit_test(another_text_on_one_rank_is_told_on_all),
     cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
