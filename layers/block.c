@@ -56,10 +56,10 @@ canto_status canto_block_forward(canto_block *block)
     const int64_t tokens = context->plan->tokens;
     const int64_t count = tokens * block->norm1.n;
     canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
-    CANTO_TRY(block->mixer->ops->forward(block->mixer, block->normed, block->mid));
+    CANTO_TRY(canto_layer_forward(block->mixer, block->normed, block->mid));
     context->device->kernels->add(context->device, count, block->x, block->mid);
     canto_norm_forward(context, &block->norm2, tokens, block->mid, block->normed);
-    CANTO_TRY(block->mlp->ops->forward(block->mlp, block->normed, block->out));
+    CANTO_TRY(canto_layer_forward(block->mlp, block->normed, block->out));
     context->device->kernels->add(context->device, count, block->mid, block->out);
     return CANTO_OK;
 }
@@ -70,10 +70,10 @@ canto_status canto_block_backward(canto_block *block, float *dstream)
     const canto_context *context = block->mixer->context;
     const int64_t tokens = context->plan->tokens;
     canto_norm_forward(context, &block->norm2, tokens, block->mid, block->normed);
-    CANTO_TRY(block->mlp->ops->backward(block->mlp, block->normed, dstream, block->dnormed));
+    CANTO_TRY(canto_layer_backward(block->mlp, block->normed, dstream, block->dnormed));
     canto_norm_backward(context, &block->norm2, tokens, block->mid, block->dnormed, dstream);
     canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
-    CANTO_TRY(block->mixer->ops->backward(block->mixer, block->normed, dstream, block->dnormed));
+    CANTO_TRY(canto_layer_backward(block->mixer, block->normed, dstream, block->dnormed));
     canto_norm_backward(context, &block->norm1, tokens, block->x, block->dnormed, dstream);
     return CANTO_OK;
 }

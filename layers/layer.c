@@ -1,4 +1,4 @@
-// Making layers: names of parameters, places of buffers, rotary tables.
+// Making layers: names of parameters, places of buffers, rotary tables; and running them.
 #include "layers/layer.h"
 
 #include <math.h>
@@ -83,4 +83,25 @@ canto_status canto_builder_rope(const canto_builder *builder, int dim, const flo
     }
     *out = ropes->tables[i];
     return CANTO_OK;
+}
+
+static void begin_span(const canto_layer *layer)
+{
+    canto_trace_begin(layer->context->plan->trace, CANTO_TRACE_COMPUTE, layer->ops->name, NULL, 0);
+}
+
+canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y)
+{
+    begin_span(layer);
+    const canto_status status = layer->ops->forward(layer, x, y);
+    canto_trace_end(layer->context->plan->trace);
+    return status;
+}
+
+canto_status canto_layer_backward(canto_layer *layer, const float *x, const float *dy, float *dx)
+{
+    begin_span(layer);
+    const canto_status status = layer->ops->backward(layer, x, dy, dx);
+    canto_trace_end(layer->context->plan->trace);
+    return status;
 }

@@ -62,6 +62,10 @@ struct canto_layer {
     const canto_context *context; // borrowed
 };
 
+// The slots, each as a span of the plan's trace.
+canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y);
+canto_status canto_layer_backward(canto_layer *layer, const float *x, const float *dy, float *dx);
+
 extern const canto_layer_ops canto_layer_softmax, canto_layer_linear, canto_layer_mlp;
 
 // Declares "blocks.LAYER.NAME", or "NAME" around the blocks, in the bucket of the builder's layer.

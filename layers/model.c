@@ -66,9 +66,13 @@ canto_traffic canto_model_traffic(const canto_model *model, bool backward)
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens)
 {
     canto_stack *stack = &model->stack;
+    canto_trace *trace = stack->context.plan->trace;
     CANTO_TRY(canto_stack_embed(stack, stack->context.plan->tokens, tokens));
-    for (int i = 0; i < stack->config.layers; i++)
+    for (int i = 0; i < stack->config.layers; i++) {
+        canto_trace_begin(trace, CANTO_TRACE_COMPUTE, "block", "layer", i);
         CANTO_TRY(canto_block_forward(&stack->blocks[i]));
+        canto_trace_end(trace);
+    }
     return CANTO_OK;
 }
 
@@ -99,8 +103,11 @@ canto_status canto_model_backward(canto_model *model, canto_grad *grad)
 {
     canto_stack *stack = &model->stack;
     const canto_context *context = &stack->context;
+    canto_trace *trace = context->plan->trace;
     for (int i = stack->config.layers - 1; i >= 0; i--) {
+        canto_trace_begin(trace, CANTO_TRACE_COMPUTE, "block backward", "layer", i);
         CANTO_TRY(canto_block_backward(&stack->blocks[i], model->dstream));
+        canto_trace_end(trace);
         CANTO_TRY(start_bucket(grad, i));
     }
     const canto_device *device = stack->context.device;

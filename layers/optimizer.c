@@ -2,6 +2,8 @@
 // says (one reduce-scatter, one all-gather) and one sum of a double for the norm.
 #include "layers/optimizer.h"
 
+#include "runtime/trace.h"
+
 #include <math.h>
 
 double canto_optimizer_rate(const canto_optimizer_config *config, int64_t step)
@@ -84,7 +86,9 @@ canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *contro
 {
     const canto_optimizer_config *config = &optimizer->config;
     CANTO_TRY(canto_grad_finish(optimizer->grad));
+    canto_trace_begin(control->trace, CANTO_TRACE_COMPUTE, "gradient norm", NULL, 0);
     CANTO_TRY(global_norm(optimizer, control, step, grad_norm));
+    canto_trace_end(control->trace);
     *lr = canto_optimizer_rate(config, step);
     const bool clipped = config->clip > 0 && *grad_norm > config->clip;
     update u = {.optimizer = optimizer,
@@ -96,7 +100,9 @@ canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *contro
                         .grad_scale = clipped ? (float)(config->clip / *grad_norm) : 1.0f,
                         .correction1 = (float)(1 - pow(config->beta1, (double)step)),
                         .correction2 = (float)(1 - pow(config->beta2, (double)step))}};
+    canto_trace_begin(control->trace, CANTO_TRACE_COMPUTE, "optimizer", NULL, 0);
     CANTO_TRY(canto_optimizer_pieces(optimizer, update_piece, &u));
+    canto_trace_end(control->trace);
     return canto_grad_gather(optimizer->grad, optimizer->params->values);
 }
 

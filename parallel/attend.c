@@ -10,6 +10,7 @@
 #include "parallel/compiled.h"
 #include "parallel/pass.h"
 #include "runtime/clock.h"
+#include "runtime/trace.h"
 
 // A poll moves a bounded number of fragments, so it must come often to hide a message under the
 // work; but small tiles poll no more often than this.
@@ -246,12 +247,16 @@ static canto_status compute(canto_execution *run, int step, int last)
     const canto_compiled *compiled = run->compiled;
     for (; run->visits_done < compiled->visits_n; run->visits_done++) {
         if (compiled->visits[run->visits_done].step > step) break;
+        canto_trace_begin(run->comm->trace, CANTO_TRACE_COMPUTE, "tiles", "step", step);
         CANTO_TRY(compute_visit(run, &compiled->visits[run->visits_done]));
+        canto_trace_end(run->comm->trace);
     }
     for (; run->own_done < compiled->own_n; run->own_done++) {
         const canto_stop *stop = &compiled->own[run->own_done];
         if ((run->pass->own_last ? last : stop->step) > step) break;
+        canto_trace_begin(run->comm->trace, CANTO_TRACE_COMPUTE, "own tiles", "step", step);
         CANTO_TRY(compute_own(run, stop));
+        canto_trace_end(run->comm->trace);
     }
     return CANTO_OK;
 }

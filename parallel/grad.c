@@ -8,6 +8,8 @@
 // stages (Rajbhandari et al., SC 2020).
 #include "parallel/grad.h"
 
+#include "runtime/trace.h"
+
 typedef struct range {
     int64_t begin, count;
 } range;
@@ -107,8 +109,11 @@ static void add_next(canto_grad *grad, canto_grad_exchange *at)
 {
     const range mine = piece_of(grad, at->bucket, grad->comm->rank);
     at->added++;
+    canto_trace_begin(grad->comm->trace, CANTO_TRACE_COMPUTE, "add gradients", "bucket",
+                      at->bucket);
     grad->device->kernels->add(grad->device, mine.count, received(grad, at, at->added),
                                grad->grads + mine.begin);
+    canto_trace_end(grad->comm->trace);
 }
 
 // Adds what has come, in order of hops; done when all is added and sent.
@@ -220,6 +225,7 @@ canto_status canto_grad_gather(canto_grad *grad, float *params)
 {
     CANTO_CHECK(grad->started == 0, "gradients: gather before the reduction is finished");
     int done = 0;
+    canto_trace_begin(grad->comm->trace, CANTO_TRACE_COMPUTE, "gather parameters", NULL, 0);
     for (int bucket = 0; bucket < grad->buckets_n; bucket++) {
         if (bucket - done == CANTO_GRAD_WINDOW) {
             CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
@@ -229,5 +235,6 @@ canto_status canto_grad_gather(canto_grad *grad, float *params)
     while (done < grad->buckets_n) {
         CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
     }
+    canto_trace_end(grad->comm->trace);
     return CANTO_OK;
 }

@@ -14,6 +14,7 @@
 #include "parallel/mesh.h"
 #include "parallel/scan.h"
 #include "parallel/strategy.h"
+#include "runtime/trace.h"
 
 enum { CANTO_PLAN_MASKS_MAX = 16 };
 
@@ -47,6 +48,7 @@ typedef struct canto_plan_mask {
 
 typedef struct canto_plan {
     canto_plan_desc desc;
+    canto_trace *trace; // borrowed, the mesh's; NULL: off
     canto_arena tables; // owned: shards and positions
     canto_shards shards;
     int64_t tokens;     // mine

@@ -99,6 +99,7 @@ static canto_status pass_piece(const recur *r, const canto_piece *piece, const f
 
 static void summarise(const recur *r, const float *kv, float *summaries)
 {
+    canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "summaries", NULL, 0);
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->ends) continue;
@@ -106,10 +107,12 @@ static void summarise(const recur *r, const float *kv, float *summaries)
                                            kv + piece->local * r->kv_width,
                                            summaries + piece->segment * r->state);
     }
+    canto_trace_end(r->plan->trace);
 }
 
 static void read_states(const recur *r, const float *q, const float *states, float *y)
 {
+    canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "incoming states", NULL, 0);
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->continues) continue;
@@ -117,6 +120,7 @@ static void read_states(const recur *r, const float *q, const float *states, flo
             r->device, r->shape, piece->tokens, q + piece->local * r->q_width,
             states + piece->segment * r->state, y + piece->local * r->y_width);
     }
+    canto_trace_end(r->plan->trace);
 }
 
 canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
@@ -129,8 +133,10 @@ canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *sha
         summarise(&r, kv, summaries);
         CANTO_TRY(start_scan(&r, false, summaries, states));
     }
+    canto_trace_begin(plan->trace, CANTO_TRACE_COMPUTE, "local pass", NULL, 0);
     for (int i = 0; i < plan->pieces_n; i++)
         CANTO_TRY(pass_piece(&r, &plan->pieces[i], q, kv, y, carry));
+    canto_trace_end(plan->trace);
     if (r.divided) {
         CANTO_TRY(canto_scan_finish(plan->scan));
         read_states(&r, q, states, y);
@@ -145,6 +151,7 @@ canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *sha
 // W: what the incoming state of each segment gets from the segment's own tokens.
 static void summarise_backward(const recur *r, const float *q, const float *dy, float *summaries)
 {
+    canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "summaries", NULL, 0);
     r->device->kernels->fill(r->device, r->plan->segments * r->state, 0, summaries);
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
@@ -153,12 +160,14 @@ static void summarise_backward(const recur *r, const float *q, const float *dy, 
             r->device, r->shape, piece->tokens, q + piece->local * r->q_width,
             dy + piece->local * r->y_width, summaries + piece->segment * r->state);
     }
+    canto_trace_end(r->plan->trace);
 }
 
 static void backward_piece(const recur *r, const canto_piece *piece, const float *q,
                            const float *kv, const float *states, const float *dy,
                            const float *gradients, float *dq, float *dkv, void *work)
 {
+    canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "local pass", NULL, 0);
     int64_t q_at = piece->local * r->q_width, kv_at = piece->local * r->kv_width;
     int64_t state_at = piece->segment * r->state;
     const float *state_in = piece->continues ? states + state_at : NULL;
@@ -166,6 +175,7 @@ static void backward_piece(const recur *r, const canto_piece *piece, const float
     r->device->kernels->linear_backward(r->device, r->shape, piece->tokens, q + q_at, kv + kv_at,
                                         state_in, dy + piece->local * r->y_width, dstate_out,
                                         dq + q_at, dkv + kv_at, work);
+    canto_trace_end(r->plan->trace);
 }
 
 canto_status canto_recur_backward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
