@@ -108,7 +108,7 @@ static canto_status take_buffers(canto_plan *plan, canto_arena *tables, canto_ar
 canto_status canto_plan_create(canto_arena *tables, canto_arena *memory,
                                const canto_plan_desc *desc, canto_plan *out)
 {
-    *out = (canto_plan){.desc = *desc, .trace = desc->mesh->world->trace};
+    *out = (canto_plan){.desc = *desc, .trace = desc->mesh->schedule->trace};
     CANTO_TRY(check_desc(desc));
     canto_status status = make_tables(out);
     if (status == CANTO_OK) status = take_buffers(out, tables, memory);

@@ -48,7 +48,7 @@ typedef struct canto_plan_mask {
 
 typedef struct canto_plan {
     canto_plan_desc desc;
-    canto_trace *trace; // borrowed, the mesh's; NULL: off
+    canto_trace *trace; // borrowed, the schedule lane's; NULL: off
     canto_arena tables; // owned: shards and positions
     canto_shards shards;
     int64_t tokens;     // mine
