@@ -22,6 +22,9 @@ typedef struct canto_arguments {
     int64_t seed;
     int64_t step; // -1: newest
     bool orders;  // print n-gram models beside an evaluation
+    bool dry_run; // check and plan, and touch nothing
+    bool memory;
+    int64_t ranks; // to plan for; -1: not given
 } canto_arguments;
 
 typedef enum canto_option_type {

@@ -80,6 +80,20 @@ static canto_status write_piece(void *context, const canto_param *param, int64_t
     return CANTO_OK;
 }
 
+static canto_status count_piece(void *context, const canto_param *param, int64_t begin,
+                                int64_t count, float *value, float *first, float *second)
+{
+    (void)param, (void)begin;
+    *(int64_t *)context += count * (int64_t)(sizeof *value + sizeof *first + sizeof *second);
+    return CANTO_OK;
+}
+
+canto_status canto_checkpoint_bytes(canto_trainer *trainer, int64_t *bytes)
+{
+    *bytes = 0;
+    return canto_optimizer_pieces(&trainer->optimizer, count_piece, bytes);
+}
+
 static canto_status write_texts(canto_store_writer *writer, const canto_config *config,
                                 int64_t step)
 {

@@ -15,6 +15,9 @@ void canto_checkpoint_dir(const char *run, char path[CANTO_TEXT_MAX + 16]);
 
 // Collective. Everything is on disk, or nothing is published, when it returns.
 canto_status canto_checkpoint_save(canto_trainer *trainer, int64_t step);
+// Local. Bytes of tensors that this rank writes into a checkpoint: those that it alone keeps. A
+// trainer that measures is enough.
+canto_status canto_checkpoint_bytes(canto_trainer *trainer, int64_t *bytes);
 // Collective. Opens the newest good checkpoint of a run (step < 0) or a given one. *reader NULL:
 // there is none.
 canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step,

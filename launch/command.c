@@ -5,14 +5,27 @@
 
 // clang-format off
 const canto_command canto_commands[] = {
-    {.name = "train", .positional = "CONFIG [KEY=VALUE...]",
+    {.name = "train", .positional = "CONFIG [KEY=VALUE...]", .options = "dry-run ranks json",
      .summary = "start or continue a run",
      .text = "Starts a run, or continues it when its directory holds a checkpoint. "
              "Run it under mpirun for several ranks; the number of ranks may change between starts. "
-             "Any key of the configuration can be given on the command line, too.",
+             "Any key of the configuration can be given on the command line, too. "
+             "In a dry run the text, the configuration and the run directory are checked, the "
+             "memory and messages of a step are printed, and nothing is written: exit codes as "
+             "those of the start.",
      .examples = "canto train launch/configs/tiny.yaml data.path=TEXT run.dir=RUN\n"
-                 "mpirun -n 4 canto train launch/configs/quickstart.yaml data.path=TEXT run.dir=RUN\n",
+                 "mpirun -n 4 canto train launch/configs/quickstart.yaml data.path=TEXT run.dir=RUN\n"
+                 "canto train launch/configs/tiny.yaml data.path=TEXT run.dir=RUN --dry-run --ranks 4\n",
      .run = canto_command_train},
+    {.name = "plan", .positional = "CONFIG [KEY=VALUE...]", .options = "ranks memory json",
+     .summary = "what a step sends and keeps on any number of ranks",
+     .text = "Prices every strategy and transport on the given number of ranks, by making the "
+             "schedules of all of them: messages and bytes of a step over all ranks, buffers of a "
+             "rank. The memory of a rank is found by running the code that takes it. Starts "
+             "no other process and reads no more of the text than a step; without data.path every "
+             "sequence is one document.",
+     .examples = "canto plan launch/configs/quickstart.yaml --ranks 64 --memory data.path=\n",
+     .alone = true, .run = canto_command_plan},
     {.name = "eval", .positional = "RUN [KEY=VALUE...]", .options = "step orders json",
      .summary = "bits per byte on held-out text",
      .text = "Bits per byte of a checkpoint on its run's held-out text, read in order. "

@@ -65,6 +65,7 @@ bool canto_positional_next(const char **at, canto_positional *out);
 void canto_help_write(const char *group, FILE *stream); // group NULL: all commands
 
 int canto_command_train(const canto_arguments *arguments);
+int canto_command_plan(const canto_arguments *arguments);
 int canto_command_eval(const canto_arguments *arguments);
 int canto_command_generate(const canto_arguments *arguments);
 int canto_command_ckpt_ls(const canto_arguments *arguments);

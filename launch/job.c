@@ -86,6 +86,17 @@ canto_status canto_job_open_alone(const canto_config *config, canto_job *out)
     return open_job(config, false, out);
 }
 
+canto_status canto_job_open_planned(const canto_config *config, int rank, int ranks, canto_job *out)
+{
+    *out = (canto_job){.device = &canto_device_cpu};
+    CANTO_TRY(canto_comm_planned_open("world", rank, ranks, &out->world));
+    canto_log_init(&out->log, stderr, 0, false);
+    canto_status status =
+        canto_mesh_planned(out->world, config->parallel.dp, config->parallel.cp, &out->mesh);
+    if (status != CANTO_OK) canto_comm_destroy(&out->world);
+    return status;
+}
+
 // A failure that every rank knows of is told once; one that only this rank knows of is told here.
 static void tell(const canto_job *job)
 {

@@ -25,6 +25,10 @@ int canto_job_rank_hint(void);
 canto_status canto_job_open(const canto_config *config, canto_job *out);
 // Local. The same as a single process, also under a launcher.
 canto_status canto_job_open_alone(const canto_config *config, canto_job *out);
+// Local. Rank `rank` of `ranks` that do not run, for plans, on this host's memory whatever
+// run.device says; canto_job_close ends it, too.
+canto_status canto_job_open_planned(const canto_config *config, int rank, int ranks,
+                                    canto_job *out);
 // Ends a job. With a failure it prints the sentence (once for sentences that all ranks share) and,
 // where ranks may still wait for each other, ends the whole job. Returns the exit code.
 int canto_job_close(canto_job *job, canto_status status, int code);

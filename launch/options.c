@@ -9,11 +9,16 @@
 
 // clang-format off
 const canto_option canto_options[] = {
+    {"dry-run", 0, FLAG, FIELD(dry_run),
+     .help = "check everything, print the memory and messages of a step, and touch nothing"},
     {"json", 'j', FLAG, FIELD(json), .help = "print JSON"},
+    {"memory", 'm', FLAG, FIELD(memory), .help = "tell the memory of a rank by what it is for"},
     {"orders", 'o', FLAG, FIELD(orders),
      .help = "print Witten-Bell n-gram models of the same text beside it"},
     {"prompt", 'p', TEXT("TEXT"), FIELD(prompt), .initial = "\n",
      .help = "text to continue; without it a line break"},
+    {"ranks", 'r', COUNT("W"), .max = 1 << 20, FIELD(ranks),
+     .help = "plan for so many ranks; with --dry-run: instead of those that run"},
     {"seed", 's', COUNT("N"), .max = INT64_MAX, FIELD(seed), .initial = "1",
      .help = "seed of the random choices"},
     {"step", 'S', COUNT("N"), .max = INT64_MAX, FIELD(step),

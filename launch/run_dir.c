@@ -42,6 +42,30 @@ canto_status canto_run_dir_open(const canto_config *config, canto_job *job, cant
     return canto_comm_agree(job->mesh.control, status);
 }
 
+// The nearest directory above a path that exists, in place.
+static void shorten_to_existing(char *path)
+{
+    while (access(path, F_OK) != 0) {
+        char *slash = strrchr(path, '/');
+        if (!slash) strcpy(path, ".");
+        if (!slash) return;
+        slash[slash == path] = '\0'; // keeps the root
+    }
+}
+
+canto_status canto_run_dir_look(const canto_config *config)
+{
+    char path[CANTO_TEXT_MAX];
+    struct stat info;
+    snprintf(path, sizeof path, "%s", config->run.dir);
+    shorten_to_existing(path);
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        CANTO_FAIL(CANTO_ERROR_IO, "run.dir: %s is not a directory", path);
+    if (access(path, W_OK | X_OK) != 0)
+        CANTO_FAIL(CANTO_ERROR_IO, "run.dir: cannot write in %s: %s", path, strerror(errno));
+    return strcmp(path, config->run.dir) == 0 ? canto_lock_look(path) : CANTO_OK;
+}
+
 // Contents of a small file, or NULL. Caller frees.
 static char *read_file(const char *path)
 {

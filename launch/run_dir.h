@@ -17,6 +17,8 @@
 
 // Collective. Makes the directory (and its parents) and takes its lock on rank 0.
 canto_status canto_run_dir_open(const canto_config *config, canto_job *job, canto_lock *lock);
+// Local, rank 0. Whether canto_run_dir_open would succeed now; touches nothing.
+canto_status canto_run_dir_look(const canto_config *config);
 // Local, rank 0. Nothing is overwritten: a different config.yaml is kept as config.N.yaml.
 canto_status canto_run_dir_write_config(const canto_config *config);
 

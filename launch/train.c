@@ -4,6 +4,7 @@
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
 #include "launch/command.h"
+#include "launch/dry_run.h"
 #include "launch/exit_code.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
@@ -165,6 +166,12 @@ int canto_command_train(const canto_arguments *arguments)
     if (status == CANTO_OK) status = canto_data_anchor(&config);
     canto_config_source_destroy(&source);
     if (status != CANTO_OK) return canto_job_refuse(status);
+    if (arguments->ranks >= 0 && !arguments->dry_run) {
+        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                          "--ranks is for --dry-run; mpirun -n gives a run its ranks");
+        return canto_job_refuse(CANTO_ERROR_CONFIG);
+    }
+    if (arguments->dry_run) return canto_dry_run(&config, arguments);
     canto_job job;
     run r = {.config = &config, .job = &job, .metrics = {.file = -1}};
     canto_signals_catch(); // before the start, which may take long: a request is kept until a step

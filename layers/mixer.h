@@ -59,4 +59,7 @@ typedef struct canto_mixer_config {
     bool rope;         // rotate q and k by global positions
 } canto_mixer_config;
 
+// Floats of the state of a linear mixer, all heads together; dims must be resolved.
+int64_t canto_mixer_state_count(const canto_mixer_config *mixer);
+
 #endif

@@ -100,14 +100,19 @@ canto_status canto_model_config_resolve(canto_model_config *config)
     return CANTO_OK;
 }
 
+int64_t canto_mixer_state_count(const canto_mixer_config *mixer)
+{
+    return (int64_t)mixer->kv_heads * mixer->key_dim *
+           (mixer->value_dim + (mixer->normaliser ? 1 : 0));
+}
+
 int64_t canto_model_state_count_max(const canto_model_config *config)
 {
     int64_t largest = 0;
     for (int layer = 0; layer < config->layers; layer++) {
         const canto_mixer_config *mixer = canto_model_mixer(config, layer);
         if (mixer->kind->softmax) continue;
-        const int64_t count = (int64_t)mixer->kv_heads * mixer->key_dim *
-                              (mixer->value_dim + (mixer->normaliser ? 1 : 0));
+        const int64_t count = canto_mixer_state_count(mixer);
         if (count > largest) largest = count;
     }
     return largest;

@@ -21,12 +21,34 @@ static range piece_of(const canto_grad *grad, int bucket, int rank)
     return (range){begin, end - begin};
 }
 
+// Piece `rank` of `size` of the run [first, first + count).
+static range cut(int64_t first, int64_t count, int rank, int size)
+{
+    const int64_t begin = count * rank / size;
+    return (range){first + begin, count * (rank + 1) / size - begin};
+}
+
 void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end)
 {
-    const int64_t first = grad->bounds[bucket];
-    const int64_t count = grad->bounds[bucket + 1] - first;
-    *begin = first + count * rank / grad->comm->size;
-    *end = first + count * (rank + 1) / grad->comm->size;
+    const int64_t *bounds = &grad->bounds[bucket];
+    const range piece = cut(bounds[0], bounds[1] - bounds[0], rank, grad->comm->size);
+    *begin = piece.begin;
+    *end = piece.begin + piece.count;
+}
+
+// A piece comes from all other ranks to its owner, and goes back to them.
+void canto_grad_price(int size, int buckets_n, const int64_t *bounds, int64_t *messages,
+                      int64_t *bytes)
+{
+    *messages = *bytes = 0;
+    for (int b = 0; b < buckets_n; b++) {
+        for (int r = 0; r < size; r++) {
+            const range piece = cut(bounds[b], bounds[b + 1] - bounds[b], r, size);
+            if (piece.count == 0) continue;
+            *messages += 2 * (size - 1);
+            *bytes += 2 * (size - 1) * piece.count * (int64_t)sizeof(float);
+        }
+    }
 }
 
 static int further(const canto_grad *grad, int hop)

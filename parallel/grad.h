@@ -40,6 +40,10 @@ canto_status canto_grad_create(canto_arena *tables, canto_arena *memory, canto_c
 // The piece of `bucket` that `rank` owns, as a range of the flat array. Pure; good after measuring.
 void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end);
 
+// What one step's reduction and gathering send, all ranks together. Pure.
+void canto_grad_price(int size, int buckets_n, const int64_t *bounds, int64_t *messages,
+                      int64_t *bytes);
+
 // Starts the reduction of one bucket, whose gradients must then stay untouched; all ranks start
 // buckets in the same order, each once. Poll between pieces of work. Sends nothing yet when
 // CANTO_GRAD_WINDOW buckets are under way: a later poll does.

@@ -75,6 +75,15 @@ void canto_fold_join(canto_fold *fold, int step, int rank, int a, int m, int b);
 // sentence that names the operation. Uses memory of its own.
 canto_status canto_fold_verify(const canto_fold *fold);
 
+// What one layer's scan sends, all ranks together; a message is one state.
+typedef struct canto_scan_price {
+    int64_t messages, backward_messages;
+    int buffers; // states that the rank with most segments keeps for others
+} canto_scan_price;
+// Pure; local; memory of its own. The shards are real.
+canto_status canto_scan_price_make(const canto_transport *transport, const canto_shards *shards,
+                                   const canto_documents *documents, canto_scan_price *out);
+
 typedef struct canto_scan canto_scan;
 
 typedef struct canto_scan_desc {

@@ -279,6 +279,22 @@ canto_status canto_lock_acquire(const char *dir, canto_lock *out, char takeover[
     return CANTO_OK;
 }
 
+canto_status canto_lock_look(const char *dir)
+{
+    owner self, other;
+    char path[sizeof((canto_lock *)0)->path];
+    int n = snprintf(path, sizeof path, "%s/lock", dir);
+    CANTO_CHECK(n > 0 && (size_t)n < sizeof path, "the path %.200s... is too long", dir);
+    CANTO_TRY(describe_self(&self));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT) return CANTO_OK;
+    if (fd < 0)
+        CANTO_FAIL(CANTO_ERROR_LOCKED, "cannot look at the lock %s: %s", path, strerror(errno));
+    canto_status status = refuse_unless_dead(path, fd, &self, &other);
+    close(fd);
+    return status;
+}
+
 void canto_lock_release(canto_lock *lock)
 {
     if (!lock->held) return;

@@ -19,6 +19,8 @@ typedef struct canto_lock {
 // taken over, and one sentence is written to `takeover` (else it becomes ""). Of several takers
 // exactly one wins.
 canto_status canto_lock_acquire(const char *dir, canto_lock *out, char takeover[CANTO_MESSAGE_MAX]);
+// Local. Whether canto_lock_acquire would succeed now, with the same sentences; touches nothing.
+canto_status canto_lock_look(const char *dir);
 // Removes the file if it is still ours. Also of a zeroed lock.
 void canto_lock_release(canto_lock *lock);
 

@@ -25,6 +25,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_conformance_linear)                                                                     \
     X(test_conformance_softmax)                                                                    \
     X(test_grad)                                                                                   \
+    X(test_memory)                                                                                 \
     X(test_mesh)                                                                                   \
     X(test_model_mpi)                                                                              \
     X(test_step)                                                                                   \

@@ -357,12 +357,26 @@ static setup regular(const char *transport, int size, int sequences, bool zigzag
     return how;
 }
 
+static void expect_price(const setup *how, int expected)
+{
+    canto_arena real;
+    canto_shards shards;
+    canto_scan_price price;
+    const canto_documents documents = {how->documents_n, how->starts};
+    CANTO_TEST_OK(canto_arena_create(&real, 1 << 20));
+    fill_shards(how, &real, &shards);
+    CANTO_TEST_OK(canto_scan_price_make(how->transport, &shards, &documents, &price));
+    assert_int_equal(how->backward ? price.backward_messages : price.messages, expected);
+    canto_arena_destroy(&real);
+}
+
 static void expect_messages(const char *transport, int size, int sequences, bool zigzag,
                             int expected)
 {
     for (int backward = 0; backward < 2; backward++) {
         setup how = regular(transport, size, sequences, zigzag, backward);
         assert_int_equal(check_setup(&how, 5), expected);
+        expect_price(&how, expected);
     }
 }
 
@@ -389,8 +403,10 @@ static void test_documents_prune_chains(void **state)
     int64_t starts[] = {0, 8, 13, 24};
     memcpy(how.starts, starts, sizeof starts);
     assert_int_equal(check_setup(&how, 1), 4);
+    expect_price(&how, 4);
     how.backward = true;
     assert_int_equal(check_setup(&how, 1), 4);
+    expect_price(&how, 4);
 }
 
 static void test_measured_size(void **state)
