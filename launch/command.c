@@ -24,7 +24,7 @@ const canto_command canto_commands[] = {
              "rank. The memory of a rank is found by running the code that takes it. Starts "
              "no other process and reads no more of the text than a step; without data.path every "
              "sequence is one document.",
-     .examples = "canto plan launch/configs/quickstart.yaml --ranks 64 --memory data.path=\n",
+     .examples = "canto plan launch/configs/quickstart.yaml data.path= --ranks 64 --memory\n",
      .alone = true, .run = canto_command_plan},
     {.name = "eval", .positional = "RUN [KEY=VALUE...]", .options = "step orders json",
      .summary = "bits per byte on held-out text",
