@@ -46,6 +46,14 @@ const canto_command canto_commands[] = {
      .text = "Reads every byte of the checkpoints of a run and compares it with the checksums that "
              "were written. Ends with exit code 3 if one is damaged.",
      .alone = true, .run = canto_command_ckpt_verify},
+    {.name = "ckpt diff", .positional = "CHECKPOINT CHECKPOINT", .options = "json",
+     .summary = "what differs between two checkpoints",
+     .text = "Compares two checkpoints, written by any numbers of ranks: keys of the configuration, "
+             "and tensors by shape and element by element. Keys that a run may change between "
+             "starts are told and do not count. Ends with exit code 0 if the checkpoints hold the "
+             "same, 1 if they differ and 3 if one is damaged.",
+     .examples = "canto ckpt diff RUN@100 RUN@200\n",
+     .alone = true, .run = canto_command_ckpt_diff},
     {.name = "config show", .positional = "[CONFIG] [KEY=VALUE...]", .options = "json",
      .summary = "every key with its value and where that comes from",
      .text = "Shows every key of a configuration with its value and where the value comes from: the "
@@ -79,6 +87,8 @@ const canto_command canto_commands[] = {
 const canto_word canto_words[] = {
     {"CONFIG", CANTO_COMPLETES_FILE, "a configuration: a YAML file"},
     {"RUN", CANTO_COMPLETES_DIRECTORY, "the directory of a run"},
+    {"CHECKPOINT", CANTO_COMPLETES_DIRECTORY,
+     "the directory of a run, whose newest good checkpoint is meant, or RUN@STEP"},
     {"KEY=VALUE", CANTO_COMPLETES_KEY,
      "a key of the configuration and its value, before which the file's gives way; `canto config "
      "keys` lists them"},

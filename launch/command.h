@@ -68,6 +68,7 @@ int canto_command_train(const canto_arguments *arguments);
 int canto_command_plan(const canto_arguments *arguments);
 int canto_command_eval(const canto_arguments *arguments);
 int canto_command_generate(const canto_arguments *arguments);
+int canto_command_ckpt_diff(const canto_arguments *arguments);
 int canto_command_ckpt_ls(const canto_arguments *arguments);
 int canto_command_ckpt_verify(const canto_arguments *arguments);
 int canto_command_config_show(const canto_arguments *arguments);

@@ -89,6 +89,12 @@ void canto_config_completion(FILE *stream);
 canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
 // The same for model.* alone, all of which must be as stored: for commands that only read a run.
 canto_status canto_config_same_model(const canto_config *stored, const canto_config *now);
+// Calls `visit` with every key whose values differ, as they are written. `fixed`: a run keeps it
+// (see canto_config_compatible). CANTO_ERROR_MEMORY.
+typedef void (*canto_config_visit)(void *context, const char *key, const char *a, const char *b,
+                                   bool fixed);
+canto_status canto_config_differences(const canto_config *a, const canto_config *b,
+                                      canto_config_visit visit, void *context);
 // Settles train.horizon, once it is known whether the run exists. stored NULL: the first start, a
 // horizon of 0 becomes train.steps. Else canto_config_compatible, and the stored horizon is taken.
 canto_status canto_config_settle(const canto_config *stored, canto_config *config);

@@ -212,6 +212,21 @@ canto_status canto_config_same_model(const canto_config *stored, const canto_con
     return CANTO_OK;
 }
 
+canto_status canto_config_differences(const canto_config *a, const canto_config *b,
+                                      canto_config_visit visit, void *context)
+{
+    for (const canto_key *key = canto_keys; key->name; key++) {
+        char *x = canto_value_text(key, a), *y = canto_value_text(key, b);
+        const bool good = x && y;
+        if (good && strcmp(x, y) != 0)
+            visit(context, key->name, x, y, key->resume == CANTO_RESUME_FIXED);
+        free(x);
+        free(y);
+        if (!good) CANTO_FAIL(CANTO_ERROR_MEMORY, "no memory to compare configurations");
+    }
+    return CANTO_OK;
+}
+
 canto_status canto_config_settle(const canto_config *stored, canto_config *config)
 {
     if (stored) {

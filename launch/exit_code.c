@@ -8,6 +8,8 @@ typedef struct {
 
 static const row rows[] = {
     {CANTO_EXIT_DONE, "done"},
+    {CANTO_EXIT_FOUND, "what was looked for was found: checkpoints differ (ckpt diff), or a check "
+                       "failed (doctor)"},
     {CANTO_EXIT_CONFIG, "the configuration or the command line is wrong"},
     {CANTO_EXIT_CHECKPOINT,
      "a checkpoint is damaged, missing or incompatible, or the run directory is in use"},

@@ -10,6 +10,7 @@
 
 typedef enum canto_exit {
     CANTO_EXIT_DONE = 0,
+    CANTO_EXIT_FOUND = 1,
     CANTO_EXIT_CONFIG = 2,
     CANTO_EXIT_CHECKPOINT = 3,
     CANTO_EXIT_LACKING = 69,

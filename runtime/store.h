@@ -63,6 +63,18 @@ canto_status canto_store_open(canto_comm *comm, const char *dir, int64_t step,
 int64_t canto_store_step(const canto_store_reader *reader);
 // Borrowed from the reader; NULL if there is no such text.
 const char *canto_store_text(const canto_store_reader *reader, const char *name);
+// What a checkpoint holds: the tensors in order of their names, index 0 .. count - 1.
+typedef struct canto_store_tensor {
+    const char *name; // borrowed from the reader
+    canto_dtype dtype;
+    int dims_n;
+    int64_t dims[CANTO_DIMS_MAX];
+    int64_t count; // elements
+} canto_store_tensor;
+int64_t canto_store_tensors(const canto_store_reader *reader);
+canto_store_tensor canto_store_tensor_at(const canto_store_reader *reader, int64_t index);
+// "f32[3, 4]"
+void canto_store_tensor_text(const canto_store_tensor *tensor, char text[128]);
 // Local. CANTO_ERROR_CHECKPOINT naming the tensor if it is missing, or has another dtype or shape
 // (both are told). Pieces read are checked against their checksum; after a failure `data` holds
 // nothing of use. Costs reading every piece that is touched, whole.

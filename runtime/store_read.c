@@ -174,6 +174,27 @@ const char *canto_store_text(const canto_store_reader *reader, const char *name)
     return NULL;
 }
 
+int64_t canto_store_tensors(const canto_store_reader *reader)
+{
+    return reader->manifest.tensors_n;
+}
+
+canto_store_tensor canto_store_tensor_at(const canto_store_reader *reader, int64_t index)
+{
+    const canto_manifest_tensor *tensor = &reader->manifest.tensors[index];
+    canto_store_tensor out = {.name = tensor->name,
+                              .dtype = tensor->dtype,
+                              .dims_n = tensor->dims_n,
+                              .count = tensor->count};
+    for (int i = 0; i < tensor->dims_n; i++) out.dims[i] = tensor->dims[i];
+    return out;
+}
+
+void canto_store_tensor_text(const canto_store_tensor *tensor, char text[128])
+{
+    canto_manifest_shape_text(tensor->dtype, tensor->dims_n, tensor->dims, text);
+}
+
 static canto_status check_same_shape(const canto_store_reader *reader,
                                      const canto_manifest_tensor *tensor, canto_dtype dtype,
                                      int dims_n, const int64_t *dims)
