@@ -10,6 +10,13 @@
 
 enum { CANTO_TEXT_MAX = 1024, CANTO_WEIGHTS_MAX = 256 };
 
+// How samples are taken from the documents of a corpus, see launch/data.h.
+typedef enum canto_data_order {
+    CANTO_ORDER_WINDOWS,
+    CANTO_ORDER_PACKED,
+    CANTO_ORDER_CUT
+} canto_data_order;
+
 typedef struct canto_config {
     struct {
         char dir[CANTO_TEXT_MAX];
@@ -37,9 +44,12 @@ typedef struct canto_config {
     } train;
     struct {
         char path[CANTO_TEXT_MAX];
-        double held_out;       // last part of the text, kept for evaluation
-        char separator[64];    // a document ends after these bytes; empty: documents are sequences
-        int64_t max_documents; // most documents in one step's stream of a context group
+        canto_data_order order;
+        double held_out;                    // last part of the tokens, kept for evaluation
+        char held_out_path[CANTO_TEXT_MAX]; // evaluate on this instead; empty: on held_out
+        char separator[64];                 // text: a document ends after these bytes; empty: none
+        int64_t eot;                        // shards: a document ends after this token; -1: none
+        int64_t max_documents; // in one step's stream of a context group; 0: see launch/data.h
     } data;
     struct {
         int64_t every;
@@ -85,7 +95,7 @@ void canto_config_completion(FILE *stream);
 
 // First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
 // both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,
-// train.steps upwards. A train.horizon of 0 goes with any stored one.
+// data.max_documents, train.steps upwards. A train.horizon of 0 goes with any stored one.
 canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
 // The same for model.* alone, all of which must be as stored: for commands that only read a run.
 canto_status canto_config_same_model(const canto_config *stored, const canto_config *now);

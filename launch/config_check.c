@@ -105,21 +105,34 @@ static canto_status check_weights(const canto_config *config, const canto_config
 
 static canto_status check_batch(const canto_config *config, const canto_config_source *source)
 {
-    int64_t batch = config->train.batch;
-    int dp = config->parallel.dp;
-    if (dp > 0 && batch % dp != 0) {
+    const int64_t batch = config->train.batch, documents = config->data.max_documents;
+    const int dp = config->parallel.dp;
+    if (dp == 0) return CANTO_OK;
+    if (batch < dp) {
         const canto_config_place place = blame(source, "train.batch", "parallel.dp");
-        return canto_config_fail(&place, "train.batch %lld is not divisible by parallel.dp %d",
-                                 (long long)batch, dp);
+        return canto_config_fail(
+            &place,
+            "train.batch %lld is less than parallel.dp %d: every replica needs "
+            "a sequence",
+            (long long)batch, dp);
     }
-    if (dp > 0 && config->data.max_documents < batch / dp) {
+    const int64_t most = (batch + dp - 1) / dp;
+    if (documents > 0 && documents < most) {
         const canto_config_place place = blame(source, "data.max_documents", "train.batch");
         return canto_config_fail(&place,
                                  "data.max_documents %lld is less than the %lld sequences of a "
                                  "replica",
-                                 (long long)config->data.max_documents, (long long)(batch / dp));
+                                 (long long)documents, (long long)most);
     }
     return CANTO_OK;
+}
+
+static canto_status check_eot(const canto_config *config, const canto_config_source *source)
+{
+    if (config->data.eot < config->model.vocab) return CANTO_OK;
+    const canto_config_place place = blame(source, "data.eot", "model.vocab");
+    return canto_config_fail(&place, "data.eot %lld is outside of model.vocab %d",
+                             (long long)config->data.eot, config->model.vocab);
 }
 
 static canto_status check_rates(const canto_config *config, const canto_config_source *source)
@@ -134,6 +147,7 @@ static canto_status check_rates(const canto_config *config, const canto_config_s
 static canto_status check_evaluation(const canto_config *config, const canto_config_source *source)
 {
     if (config->train.eval_every == 0 || config->data.held_out > 0) return CANTO_OK;
+    if (config->data.held_out_path[0] != '\0') return CANTO_OK;
     const canto_config_place place = blame(source, "train.eval_every", "data.held_out");
     return canto_config_fail(&place, "train.eval_every needs held-out text: data.held_out is 0");
 }
@@ -142,9 +156,9 @@ canto_status canto_config_check(canto_config *config, const canto_config_source 
 {
     CANTO_TRY(check_pattern(config, source));
     CANTO_TRY(resolve_model(config, source));
-    if (config->data.max_documents == 0) config->data.max_documents = config->train.batch;
     CANTO_TRY(check_weights(config, source));
     CANTO_TRY(check_batch(config, source));
+    CANTO_TRY(check_eot(config, source));
     CANTO_TRY(check_rates(config, source));
     return check_evaluation(config, source);
 }

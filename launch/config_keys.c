@@ -131,6 +131,35 @@ static int decay_get(const void *field)
     return (int)*(const canto_decay *)field;
 }
 
+static const struct {
+    const char *name, *note;
+} orders[] = {[CANTO_ORDER_WINDOWS] = {"windows", "each sequence at a random place"},
+              [CANTO_ORDER_PACKED] = {"packed", "shuffled documents side by side, cut where a "
+                                                "sequence ends"},
+              [CANTO_ORDER_CUT] = {"cut", "shuffled pieces, one document a sequence; shorter "
+                                          "documents left out"}};
+enum { ORDERS = sizeof orders / sizeof *orders };
+
+static const char *order_name(int index)
+{
+    return index < ORDERS ? orders[index].name : NULL;
+}
+
+static const char *order_note(int index)
+{
+    return orders[index].note;
+}
+
+static void order_set(void *field, int index)
+{
+    *(canto_data_order *)field = (canto_data_order)index;
+}
+
+static int order_get(const void *field)
+{
+    return (int)*(const canto_data_order *)field;
+}
+
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
                                          transport_note};
@@ -138,6 +167,7 @@ static const canto_choices backends = {backend_name, backend_set, backend_get, b
 static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
 static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
 static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
+static const canto_choices data_orders = {order_name, order_set, order_get, order_note};
 
 #define FIELD(member)                                                                              \
     .offset = offsetof(canto_config, member), .size = sizeof(((canto_config *)0)->member)
@@ -216,7 +246,7 @@ const canto_key canto_keys[] = {
     {"train.seq_len", INT(1, 68719476736.0), FIXED, FIELD(train.seq_len), .initial = "1024",
      .help = "Tokens of a sequence."},
     {"train.batch", INT(1, 1048576), FIXED, FIELD(train.batch), .initial = "4",
-     .help = "Sequences of a step over all replicas, a multiple of parallel.dp."},
+     .help = "Sequences of a step over all replicas, which share them as evenly as they can; each needs one."},
     {"train.accumulate", INT(1, 1048576), FIXED, FIELD(train.accumulate), .initial = "1",
      .help = "Batches whose gradients are added before a step of the optimizer."},
     {"train.eval_every", INT(0, COUNT_MAX), FREE, FIELD(train.eval_every), .initial = "0",
@@ -243,13 +273,19 @@ const canto_key canto_keys[] = {
      .help = "Largest norm of all gradients together; 0: no clipping."},
 
     {"data.path", TEXT(0), FIXED, FIELD(data.path), .initial = "",
-     .help = "File of text to train on; kept as an absolute path."},
+     .help = "Text or llm.c shard (.bin) to train on, or a directory of either; kept as an absolute path."},
+    {"data.order", CHOICE(data_orders), FIXED, FIELD(data.order), .initial = "windows",
+     .help = "How sequences are taken from documents, a function of run.seed alone."},
     {"data.held_out", FLOAT(0, 0.9), FIXED, FIELD(data.held_out), .initial = "0.05",
-     .help = "Last part of the text, kept for evaluation."},
+     .help = "Last part of the tokens, kept for evaluation."},
+    {"data.held_out_path", TEXT(0), FIXED, FIELD(data.held_out_path), .initial = "",
+     .help = "File or directory to evaluate on; all of data.path is then trained on. Empty: data.held_out."},
     {"data.separator", TEXT(0), FIXED, FIELD(data.separator), .initial = "",
-     .help = "Bytes after which a document ends; empty: each sequence is one document."},
-    {"data.max_documents", INT(0, 1048576), FIXED, FIELD(data.max_documents), .initial = "0",
-     .help = "Most documents in one step's stream of a context group; 0: train.batch."},
+     .help = "Text: bytes after which a document ends; empty: every file is one document."},
+    {"data.eot", INT(-1, 1048575), FIXED, FIELD(data.eot), .initial = "-1",
+     .help = "Shards: token after which a document ends; -1: every file is one document."},
+    {"data.max_documents", INT(0, 1048576), FREE, FIELD(data.max_documents), .initial = "0",
+     .help = "Most documents in one step's stream of a context group; 0: as many as can occur, with separators in windows train.batch."},
 
     {"store.every", INT(0, COUNT_MAX), FREE, FIELD(store.every), .initial = "500",
      .help = "Save a checkpoint every so many steps; 0: only at the end."},

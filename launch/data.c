@@ -1,236 +1,223 @@
-// Text is mapped, not read: a window is a pointer. Nothing is sent; every rank derives the whole
-// stream's documents itself.
+// Nothing is sent; every rank derives the documents of its streams itself.
 #define _GNU_SOURCE
 #include "launch/data.h"
 
 #include "parallel/digest.h"
 #include "runtime/rng.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static canto_status map_text(const char *path, canto_data *data)
+// --- opening ---
+
+static canto_status anchor(const char *key, size_t room, char *path)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        CANTO_FAIL(CANTO_ERROR_CONFIG, "data.path: cannot open %s: %s", path, strerror(errno));
-    struct stat info;
-    bool regular = fstat(file, &info) == 0 && S_ISREG(info.st_mode);
-    void *text = MAP_FAILED;
-    if (regular && info.st_size > 0)
-        text = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    close(file);
-    if (text == MAP_FAILED)
-        CANTO_FAIL(CANTO_ERROR_CONFIG, "data.path: %s is not a file with text in it", path);
-    data->text = text;
-    data->size = info.st_size;
+    char *absolute = path[0] ? realpath(path, NULL) : NULL;
+    if (!absolute) return CANTO_OK;
+    bool fits = (size_t)snprintf(path, room, "%s", absolute) < room;
+    free(absolute);
+    if (!fits)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "%s: longer than %zu bytes from the root; move the text to a shorter path", key,
+                   room - 1);
     return CANTO_OK;
 }
 
 canto_status canto_data_anchor(canto_config *config)
 {
-    char *absolute = realpath(config->data.path, NULL);
-    if (!absolute) return CANTO_OK;
-    const size_t room = sizeof config->data.path;
-    bool fits = (size_t)snprintf(config->data.path, room, "%s", absolute) < room;
-    free(absolute);
-    if (!fits)
-        CANTO_FAIL(
-            CANTO_ERROR_CONFIG,
-            "data.path: longer than %zu bytes from the root; move the text to a shorter path",
-            room - 1);
+    CANTO_TRY(anchor("data.path", sizeof config->data.path, config->data.path));
+    return anchor("data.held_out_path", sizeof config->data.held_out_path,
+                  config->data.held_out_path);
+}
+
+static canto_status share_batch(int dp, int dp_rank, canto_data *data)
+{
+    data->first = data->batch * dp_rank / dp;
+    data->sequences = (int)(data->batch * (dp_rank + 1) / dp - data->first);
+    if (data->batch < dp)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "train.batch: %lld sequences are too few for %d replicas, each of which needs "
+                   "one; raise it, or lower parallel.dp",
+                   (long long)data->batch, dp);
     return CANTO_OK;
 }
 
-canto_status canto_data_sizes(const canto_config *config, int dp, canto_data *out)
+static canto_status open_corpora(const canto_config *config, canto_data *data)
 {
-    *out = (canto_data){.seed = config->run.seed,
-                        .seq_len = config->train.seq_len,
-                        .sequences = (int)(config->train.batch / dp),
-                        .max_documents = (int)config->data.max_documents,
-                        .separator = config->data.separator};
-    if (config->train.batch % dp != 0) {
+    canto_corpus_desc desc = {.key = "data.path",
+                              .path = config->data.path,
+                              .vocab = config->model.vocab,
+                              .separator = config->data.separator,
+                              .eot = config->data.eot};
+    CANTO_TRY(canto_corpus_open(&desc, &data->corpus));
+    const int64_t all = data->corpus.tokens;
+    data->train_size = all - (int64_t)((double)all * config->data.held_out);
+    if (config->data.held_out_path[0] == '\0') return CANTO_OK;
+    data->train_size = all;
+    desc.key = "data.held_out_path";
+    desc.path = config->data.held_out_path;
+    CANTO_TRY(canto_corpus_open(&desc, &data->held_path));
+    if (data->held_path.text != data->corpus.text)
         CANTO_FAIL(CANTO_ERROR_CONFIG,
-                   "train.batch: %lld sequences cannot be shared by %d replicas; choose a multiple "
-                   "of parallel.dp",
-                   (long long)config->train.batch, dp);
-    }
-    if (out->max_documents < out->sequences) {
-        CANTO_FAIL(CANTO_ERROR_CONFIG,
-                   "data.max_documents: %d documents are fewer than the %d sequences of a replica; "
-                   "raise it",
-                   out->max_documents, out->sequences);
-    }
-    if (config->model.vocab < 256)
-        CANTO_FAIL(CANTO_ERROR_CONFIG, "model.vocab: %d is too small for bytes; use 256 or more",
-                   config->model.vocab);
+                   "data.held_out_path: %s holds %s, and data.path %s; give both of one kind",
+                   desc.path, data->held_path.text ? "text" : "shards of tokens",
+                   data->corpus.text ? "text" : "shards of tokens");
     return CANTO_OK;
 }
 
-canto_status canto_data_open(const canto_config *config, int dp, canto_data *out)
+static canto_status check_length(const canto_config *config, const canto_data *data)
 {
-    CANTO_TRY(canto_data_sizes(config, dp, out));
-    CANTO_TRY(map_text(config->data.path, out));
-    out->train_size = out->size - (int64_t)((double)out->size * config->data.held_out);
-    if (out->train_size < out->seq_len + 1) {
-        canto_data_close(out);
-        CANTO_FAIL(CANTO_ERROR_CONFIG,
-                   "data.path: %s leaves too little text to train on for train.seq_len %lld; use a "
-                   "longer text or a shorter train.seq_len",
-                   config->data.path, (long long)config->train.seq_len);
-    }
-    return CANTO_OK;
+    if (data->train_size >= data->seq_len + 1) return CANTO_OK;
+    CANTO_FAIL(CANTO_ERROR_CONFIG,
+               "data.path: %s leaves too little text to train on for train.seq_len %lld; use a "
+               "longer text or a shorter train.seq_len",
+               config->data.path, (long long)data->seq_len);
+}
+
+static canto_status open_data(const canto_config *config, canto_data *data)
+{
+    CANTO_TRY(open_corpora(config, data));
+    CANTO_TRY(check_length(config, data));
+    CANTO_TRY(canto_order_open(&data->corpus, data->train_size, config->data.order, data->seed,
+                               data->seq_len, &data->order));
+    return canto_data_count_documents(data, config->data.max_documents, &data->max_documents);
+}
+
+canto_status canto_data_sizes(const canto_config *config, int dp, int dp_rank, canto_data *out)
+{
+    const int64_t documents = config->data.max_documents;
+    *out = (canto_data){
+        .seed = config->run.seed, .seq_len = config->train.seq_len, .batch = config->train.batch};
+    CANTO_TRY(share_batch(dp, dp_rank, out));
+    return canto_data_count_documents(out, documents ? documents : out->batch, &out->max_documents);
+}
+
+canto_status canto_data_open(const canto_config *config, int dp, int dp_rank, canto_data *out)
+{
+    CANTO_TRY(canto_data_sizes(config, dp, dp_rank, out));
+    canto_status status = open_data(config, out);
+    if (status != CANTO_OK) canto_data_close(out);
+    return status;
 }
 
 void canto_data_close(canto_data *data)
 {
-    if (data->text) munmap((void *)data->text, (size_t)data->size);
+    canto_order_close(&data->order);
+    canto_corpus_close(&data->held_path);
+    canto_corpus_close(&data->corpus);
     *data = (canto_data){0};
 }
 
-uint64_t canto_data_digest(const canto_data *data)
+canto_status canto_data_digest(const canto_data *data, uint64_t *out)
 {
-    enum { PROBES = 4096 };
+    uint64_t corpus, held = 0;
     canto_digest digest;
+    CANTO_TRY(canto_corpus_digest(&data->corpus, &corpus));
+    if (data->held_path.tokens > 0) CANTO_TRY(canto_corpus_digest(&data->held_path, &held));
     canto_digest_init(&digest);
-    canto_digest_add(&digest, 1, &data->size);
-    for (int64_t i = 0; i < PROBES; i++) {
-        const int64_t byte = data->text[data->size / PROBES * i + data->size % PROBES * i / PROBES];
-        canto_digest_add(&digest, 1, &byte);
-    }
-    return canto_digest_value(&digest);
-}
-
-canto_status canto_batch_create(canto_arena *arena, const canto_data *data, int64_t tokens,
-                                canto_batch *out)
-{
-    *out = (canto_batch){0};
-    CANTO_TRY(canto_arena_array(arena, "windows", data->sequences, sizeof *out->begins,
-                                (void **)&out->begins));
-    CANTO_TRY(canto_arena_array(arena, "window ends", data->sequences, sizeof *out->ends,
-                                (void **)&out->ends));
-    CANTO_TRY(canto_arena_array(arena, "document starts", data->max_documents + 1,
-                                sizeof *out->starts, (void **)&out->starts));
-    CANTO_TRY(
-        canto_arena_array(arena, "tokens", tokens, sizeof *out->tokens, (void **)&out->tokens));
-    return canto_arena_array(arena, "targets", tokens, sizeof *out->targets,
-                             (void **)&out->targets);
-}
-
-static int64_t sample_begin(const canto_data *data, int64_t sample)
-{
-    return canto_rng_below((uint64_t)data->seed, CANTO_RNG_DATA, (uint64_t)sample,
-                           data->train_size - data->seq_len);
-}
-
-// The first place after a separator in text[from, end), or `end`.
-static int64_t next_document(const canto_data *data, int64_t from, int64_t end)
-{
-    size_t length = strlen(data->separator);
-    if (length == 0 || from >= end) return end;
-    const uint8_t *found = memmem(data->text + from, (size_t)(end - from), data->separator, length);
-    return found ? found - data->text + (int64_t)length : end;
-}
-
-// Documents and targets of the windows in begins/ends. Positions past a window's end belong to its
-// last document, without targets.
-static canto_status find_documents(const canto_data *data, canto_batch *batch)
-{
-    int n = 0;
-    batch->targets_n = 0;
-    for (int i = 0; i < data->sequences; i++) {
-        int64_t begin = batch->begins[i];
-        int64_t end = batch->ends[i];
-        int64_t at = begin;
-        do {
-            if (n == data->max_documents) {
-                CANTO_FAIL(CANTO_ERROR_CONFIG,
-                           "data.max_documents: the windows of one step hold more than %d "
-                           "documents; raise it or choose another data.separator",
-                           data->max_documents);
-            }
-            batch->starts[n++] = i * data->seq_len + at - begin;
-            at = next_document(data, at, end);
-            if (at < end) batch->targets_n--; // the byte before a document has no target
-        } while (at < end);
-        batch->targets_n += end - begin;
-    }
-    batch->starts[n] = data->sequences * data->seq_len;
-    batch->documents = (canto_documents){.n = n, .starts = batch->starts};
+    canto_digest_add(
+        &digest, 3,
+        (int64_t[]){(int64_t)corpus, (int64_t)held, (int64_t)canto_order_digest(&data->order)});
+    *out = canto_digest_value(&digest);
     return CANTO_OK;
 }
 
-canto_status canto_batch_train(const canto_data *data, int64_t first_sample, canto_batch *batch)
+// --- held out ---
+
+canto_held_out canto_data_held_out(const canto_data *data)
 {
-    for (int i = 0; i < data->sequences; i++) {
-        batch->begins[i] = sample_begin(data, first_sample + i);
-        batch->ends[i] = batch->begins[i] + data->seq_len;
-    }
-    return find_documents(data, batch);
+    if (data->held_path.tokens > 0)
+        return (canto_held_out){&data->held_path, 0, data->held_path.tokens};
+    return (canto_held_out){&data->corpus, data->train_size - 1, data->corpus.tokens};
 }
 
-// Held-out windows start one byte early, so that every held-out byte is predicted once.
-canto_status canto_batch_held_out(const canto_data *data, int64_t first, int64_t bytes,
-                                  canto_batch *batch)
+int64_t canto_data_held_out_tokens(const canto_data *data, int64_t tokens)
 {
-    int64_t last = data->train_size - 1 + bytes;
-    for (int i = 0; i < data->sequences; i++) {
-        int64_t begin = data->train_size - 1 + (first + i) * data->seq_len;
-        batch->begins[i] = begin < last ? begin : last;
-        batch->ends[i] = begin + data->seq_len < last ? begin + data->seq_len : last;
-    }
-    return find_documents(data, batch);
-}
-
-int64_t canto_data_held_out_bytes(const canto_data *data, int64_t tokens)
-{
-    int64_t all = data->size - data->train_size;
+    const canto_held_out held = canto_data_held_out(data);
+    const int64_t all = held.end - held.before - 1;
     return tokens > 0 && tokens < all ? tokens : all;
 }
 
-int64_t canto_data_held_out_windows(const canto_data *data, int64_t tokens)
+// --- samples ---
+
+void canto_sequence_begin(const canto_data *data, int64_t index, canto_sequence *out)
 {
-    return (canto_data_held_out_bytes(data, tokens) + data->seq_len - 1) / data->seq_len;
+    *out = (canto_sequence){.data = data, .left = data->seq_len, .index = index};
+    if (data->order.kind == CANTO_ORDER_PACKED)
+        canto_order_find(&data->order, index * data->seq_len, &out->place);
+    if (data->order.kind != CANTO_ORDER_WINDOWS) return;
+    out->at = canto_rng_below((uint64_t)data->seed, CANTO_RNG_DATA, (uint64_t)index,
+                              data->train_size - data->seq_len);
+    out->end = out->at + data->seq_len;
 }
 
-static bool starts_document(const canto_documents *documents, int64_t position)
+canto_status canto_stretch_find(const canto_corpus *corpus, int64_t at, int64_t end,
+                                canto_stretch *out)
 {
-    return documents->starts[canto_documents_find(documents, position)] == position;
+    int64_t next;
+    *out = (canto_stretch){.source = at};
+    CANTO_TRY(canto_corpus_next(corpus, at, end, &next));
+    const bool ends = next < end || canto_corpus_starts_file(corpus, end) || end == corpus->tokens;
+    out->tokens = next - at;
+    out->targets_end = out->tokens - (out->tokens > 0 && ends);
+    return CANTO_OK;
 }
 
-void canto_batch_fill(const canto_data *data, const canto_plan *plan, canto_batch *batch)
+static void next_packed(canto_sequence *sequence, canto_stretch *out)
 {
-    for (int64_t t = 0; t < plan->tokens; t++) {
-        int64_t sequence = plan->positions[t] / data->seq_len;
-        int64_t at = batch->begins[sequence] + plan->positions[t] % data->seq_len;
-        bool inside = at < batch->ends[sequence];
-        batch->tokens[t] = inside ? data->text[at] : 0;
-        batch->targets[t] = inside ? data->text[at + 1] : -1;
-    }
-    // The last byte of a document that another follows in the same window predicts nothing.
-    for (int64_t p = 0; p < plan->pieces_n; p++) {
-        const canto_piece *piece = &plan->pieces[p];
-        int64_t after = piece->local + piece->tokens - 1;
-        int64_t next = plan->positions[after] + 1;
-        bool window_ends = next % data->seq_len == 0;
-        if (!window_ends && starts_document(&batch->documents, next)) batch->targets[after] = -1;
-    }
+    const canto_order *order = &sequence->data->order;
+    const canto_order_place *place = &sequence->place;
+    const int64_t rest = canto_order_length(order, place->document) - place->offset;
+    const int64_t tokens = rest < sequence->left ? rest : sequence->left;
+    *out = (canto_stretch){.source = order->starts[place->document] + place->offset,
+                           .tokens = tokens,
+                           .targets_end = tokens - (tokens == rest)};
+    if (tokens < sequence->left) canto_order_advance(order, &sequence->place);
 }
 
-int64_t canto_data_targets(const canto_data *data, int64_t first_sample, int64_t n)
+static void next_cut(canto_sequence *sequence, canto_stretch *out)
 {
-    int64_t targets = n * data->seq_len;
-    for (int64_t i = 0; data->separator[0] != '\0' && i < n; i++) {
-        int64_t begin = sample_begin(data, first_sample + i);
-        int64_t end = begin + data->seq_len;
-        for (int64_t at = next_document(data, begin, end); at < end;
-             at = next_document(data, at, end))
-            targets--;
+    const canto_order *order = &sequence->data->order;
+    canto_order_piece piece;
+    canto_order_find_piece(order, sequence->index, &piece);
+    const bool ends = piece.begin + sequence->left == canto_order_length(order, piece.document);
+    *out = (canto_stretch){.source = order->starts[piece.document] + piece.begin,
+                           .tokens = sequence->left,
+                           .targets_begin = piece.fresh,
+                           .targets_end = sequence->left - ends};
+}
+
+static canto_status next_window(canto_sequence *sequence, canto_stretch *out)
+{
+    CANTO_TRY(canto_stretch_find(&sequence->data->corpus, sequence->at, sequence->end, out));
+    sequence->at += out->tokens;
+    return CANTO_OK;
+}
+
+canto_status canto_sequence_next(canto_sequence *sequence, canto_stretch *out)
+{
+    canto_status status = CANTO_OK;
+    if (sequence->data->order.kind == CANTO_ORDER_PACKED)
+        next_packed(sequence, out);
+    else if (sequence->data->order.kind == CANTO_ORDER_CUT)
+        next_cut(sequence, out);
+    else
+        status = next_window(sequence, out);
+    sequence->left -= out->tokens;
+    return status;
+}
+
+canto_status canto_data_targets(const canto_data *data, int64_t first, int64_t n, int64_t *out)
+{
+    *out = 0;
+    for (int64_t i = first; i < first + n; i++) {
+        canto_sequence sequence;
+        canto_stretch stretch;
+        for (canto_sequence_begin(data, i, &sequence); sequence.left > 0;) {
+            CANTO_TRY(canto_sequence_next(&sequence, &stretch));
+            *out += stretch.targets_end - stretch.targets_begin;
+        }
     }
-    return targets;
+    return CANTO_OK;
 }

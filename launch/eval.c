@@ -1,5 +1,5 @@
 // canto eval: bits per byte of a checkpoint on the held-out text of its run, and n-gram models of
-// the same text beside it.
+// the same text beside it; for a run on tokens nats per token and perplexity.
 #define _GNU_SOURCE
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
@@ -15,8 +15,9 @@
 
 typedef struct {
     int64_t step;
-    int64_t bytes;
-    double bits;
+    int64_t tokens;
+    double loss; // nats per token
+    bool text;   // tokens are bytes
     bool orders;
     double ngram[CANTO_NGRAM_ORDER_MAX + 1];
 } evaluation;
@@ -31,27 +32,52 @@ enum { ANY_RANKS = sizeof any_ranks / sizeof *any_ranks };
 
 static void print_table(const evaluation *e)
 {
-    printf("%-28s %10s\n", "model", "bits/byte");
+    const char *unit = e->text ? "bytes" : "tokens";
+    if (e->text)
+        printf("%-28s %10s\n", "model", "bits/byte");
+    else
+        printf("%-28s %10s %12s\n", "model", "nats/token", "perplexity");
     for (int i = 0; e->orders && i < SHOWN; i++)
         printf("n-gram, order %-14d %10.4f\n", shown_orders[i], e->ngram[shown_orders[i]]);
-    printf("this run, step %-13lld %10.4f\n", (long long)e->step, e->bits);
-    printf("(%lld held-out bytes, read in order)\n", (long long)e->bytes);
+    printf("this run, step %-13lld %10.4f", (long long)e->step,
+           e->text ? e->loss / M_LN2 : e->loss);
+    if (!e->text) printf(" %12.4f", exp(e->loss));
+    printf("\n(%lld held-out %s, read in order)\n", (long long)e->tokens, unit);
 }
 
 static void print_json(const evaluation *e)
 {
-    json_t *object = json_pack("{s:I, s:I, s:f}", "step", (json_int_t)e->step, "bytes",
-                               (json_int_t)e->bytes, "bits_per_byte", e->bits);
+    json_t *object =
+        json_pack("{s:I, s:I, s:f}", "step", (json_int_t)e->step, e->text ? "bytes" : "tokens",
+                  (json_int_t)e->tokens, e->text ? "bits_per_byte" : "nats_per_token",
+                  e->text ? e->loss / M_LN2 : e->loss);
     json_t *orders = json_object();
     for (int i = 0; e->orders && i < SHOWN; i++) {
         char name[8];
         snprintf(name, sizeof name, "%d", shown_orders[i]);
         json_object_set_new(orders, name, json_real(e->ngram[shown_orders[i]]));
     }
-    json_object_set_new(object, "ngram_bits_per_byte", orders);
+    if (e->text)
+        json_object_set(object, "ngram_bits_per_byte", orders);
+    else
+        json_object_set_new(object, "perplexity", json_real(exp(e->loss)));
+    json_decref(orders);
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);
+}
+
+// Bytes [begin, begin + n) of a corpus of text.
+static canto_status copy_text(const canto_corpus *corpus, int64_t begin, int64_t n, uint8_t *out)
+{
+    enum { CHUNK = 4096 };
+    int32_t tokens[CHUNK];
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        const int64_t some = n - at < CHUNK ? n - at : CHUNK;
+        CANTO_TRY(canto_corpus_read(corpus, begin + at, some, tokens));
+        for (int64_t i = 0; i < some; i++) out[at + i] = (uint8_t)tokens[i];
+    }
+    return CANTO_OK;
 }
 
 // Rank 0 only: the n-gram models are trained on what the run was trained on, and read what it was
@@ -59,20 +85,39 @@ static void print_json(const evaluation *e)
 static canto_status compare(const canto_trainer *trainer, evaluation *e)
 {
     const canto_data *data = &trainer->data;
-    int64_t bytes = canto_data_held_out_bytes(data, trainer->config->train.eval_tokens);
-    return canto_ngram_bits(SHOWN_MAX, data->text, data->train_size, data->text + data->train_size,
-                            bytes, e->ngram);
+    const canto_held_out held = canto_data_held_out(data);
+    const int64_t n = data->train_size;
+    const int64_t m = canto_data_held_out_tokens(data, trainer->config->train.eval_tokens);
+    uint8_t *text = malloc((size_t)(n + m));
+    if (!text)
+        CANTO_FAIL(CANTO_ERROR_MEMORY,
+                   "eval --orders: no memory for a text of %lld bytes; leave --orders out",
+                   (long long)(n + m));
+    canto_status status = copy_text(&data->corpus, 0, n, text);
+    if (status == CANTO_OK) status = copy_text(held.corpus, held.before + 1, m, text + n);
+    if (status == CANTO_OK) status = canto_ngram_bits(SHOWN_MAX, text, n, text + n, m, e->ngram);
+    free(text);
+    return status;
+}
+
+// All ranks find the same.
+static canto_status check_orders(const canto_trainer *trainer, const evaluation *e)
+{
+    if (!e->orders || e->text) return CANTO_OK;
+    CANTO_FAIL(CANTO_ERROR_CONFIG,
+               "eval --orders: n-gram models are of bytes, and %s holds tokens; leave --orders out",
+               trainer->config->data.path);
 }
 
 static canto_status evaluate(canto_trainer *trainer, canto_store_reader *reader, evaluation *e)
 {
     canto_job *job = trainer->job;
-    double loss;
+    e->text = trainer->data.corpus.text;
+    CANTO_TRY(canto_comm_agree(job->mesh.control, check_orders(trainer, e)));
     CANTO_TRY(canto_comm_agree(job->mesh.control, canto_checkpoint_read_params(
                                                       reader, canto_model_params(trainer->model))));
     CANTO_TRY(
-        canto_trainer_evaluate(trainer, trainer->config->train.eval_tokens, &loss, &e->bytes));
-    e->bits = loss / M_LN2;
+        canto_trainer_evaluate(trainer, trainer->config->train.eval_tokens, &e->loss, &e->tokens));
     e->step = canto_store_step(reader);
     bool compares = e->orders && job->world->rank == 0;
     return canto_comm_agree(job->mesh.control, compares ? compare(trainer, e) : CANTO_OK);

@@ -11,7 +11,8 @@
 // What each rank tells the others after its last forward pass.
 typedef struct {
     double loss_sum;
-    uint64_t digest; // of the plans of all streams
+    uint64_t digest;   // of the plans of all streams
+    canto_status read; // whether it could read its tokens
 } loss_record;
 
 _Static_assert(sizeof(loss_record) <= CANTO_RECORD_BYTES &&
@@ -45,6 +46,9 @@ static canto_status reduce_loss(canto_trainer *trainer, const loss_record *mine,
     canto_comm *control = trainer->job->mesh.control;
     loss_record *all = trainer->records;
     CANTO_TRY(canto_comm_gather_small(control, sizeof *mine, mine, all));
+    for (int r = 0; r < control->size; r++) {
+        if (all[r].read != CANTO_OK) return canto_comm_agree(control, mine->read);
+    }
     // All ranks find the same fault, so only then they agree, for one of them to tell it.
     canto_status status = sum_losses(&trainer->job->mesh, all, total);
     return status == CANTO_OK ? CANTO_OK : canto_comm_agree(control, status);
@@ -105,49 +109,67 @@ static void keep_tally(canto_trainer *trainer, const step_start *start,
 
 // --- streams ---
 
-// Documents are known before the plan is, tokens after.
-static canto_status read_batch(canto_trainer *trainer, canto_status status)
+// Documents are known before the plan is, tokens after. What cannot be read is told with the loss:
+// until then the rank does what the others do, with an emptier batch. A file that fails is known to
+// this rank alone, so that it can only leave.
+static canto_status read_batch(canto_trainer *trainer, canto_status documents, canto_status *read)
 {
-    CANTO_TRY(status);
+    canto_batch *batch = &trainer->batch;
+    if (documents == CANTO_ERROR_IO) return documents;
     canto_phases_enter(&trainer->phases, CANTO_PHASE_PLAN);
-    CANTO_TRY(canto_plan_update(&trainer->plan, &trainer->batch.documents));
+    CANTO_TRY(canto_plan_update(&trainer->plan, &batch->documents));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
-    canto_batch_fill(&trainer->data, &trainer->plan, &trainer->batch);
+    canto_status tokens = canto_batch_fill(&trainer->plan, batch);
+    if (*read == CANTO_OK) *read = documents != CANTO_OK ? documents : tokens;
     return CANTO_OK;
 }
 
 // One of the step's streams. The reducer starts with the last one, when gradients become final.
 static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, float scale, bool last,
-                               double *loss_sum, canto_digest *plans)
+                               loss_record *sum, canto_digest *plans)
 {
     canto_batch *batch = &trainer->batch;
     canto_phases *phases = &trainer->phases;
     double loss;
     canto_phases_enter(phases, CANTO_PHASE_DATA);
-    CANTO_TRY(read_batch(trainer, canto_batch_train(&trainer->data, first_sample, batch)));
+    canto_status documents = canto_batch_train(&trainer->data, first_sample, batch);
+    CANTO_TRY(read_batch(trainer, documents, &sum->read));
     canto_phases_enter(phases, CANTO_PHASE_FORWARD);
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
     canto_phases_enter(phases, CANTO_PHASE_LOSS);
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
-    *loss_sum += loss;
+    sum->loss_sum += loss;
     canto_digest_add(plans, 1, &(int64_t){(int64_t)trainer->plan.digest});
     canto_phases_enter(phases, CANTO_PHASE_BACKWARD);
     return canto_model_backward(trainer->model, last ? &trainer->grad : NULL);
+}
+
+// All ranks count the targets of all replicas.
+static canto_status count_targets(canto_trainer *trainer, int64_t first, int64_t samples,
+                                  int64_t *targets)
+{
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
+    CANTO_TRY(canto_data_targets(&trainer->data, first, samples, targets));
+    if (*targets == 0)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "data.separator: samples %lld to %lld have nothing to predict, because every "
+                   "document is one token; choose another separator",
+                   (long long)first, (long long)(first + samples - 1));
+    return CANTO_OK;
 }
 
 static canto_status run_streams(canto_trainer *trainer, int64_t step, int64_t samples,
                                 int64_t targets, loss_record *sum)
 {
     const int64_t streams = trainer->config->train.accumulate;
-    const int64_t first =
-        (step - 1) * samples + trainer->job->mesh.dp_rank * trainer->data.sequences;
+    const int64_t first = (step - 1) * samples + trainer->data.first;
     canto_digest plans;
     canto_digest_init(&plans);
     canto_phases_enter(&trainer->phases, CANTO_PHASE_BACKWARD);
     canto_model_zero_grads(trainer->model);
     for (int64_t i = 0; i < streams; i++) {
         CANTO_TRY(run_stream(trainer, first + i * trainer->config->train.batch,
-                             1.0f / (float)targets, i == streams - 1, &sum->loss_sum, &plans));
+                             1.0f / (float)targets, i == streams - 1, sum, &plans));
         price_stream(trainer);
     }
     sum->digest = canto_digest_value(&plans);
@@ -168,13 +190,14 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
 {
     canto_phases *phases = &trainer->phases;
     const int64_t samples = trainer->config->train.accumulate * trainer->config->train.batch;
-    const int64_t targets = canto_data_targets(&trainer->data, (step - 1) * samples, samples);
     step_start start = {.at_s = canto_clock_s()};
     canto_lanes_read(&trainer->job->mesh, start.lanes);
-    double total;
+    double total = 0;
+    int64_t targets;
     loss_record sum = {0};
     *out = (canto_step_result){.tokens = samples * trainer->config->train.seq_len};
     canto_trace_begin(phases->trace, CANTO_TRACE_COMPUTE, "step", "step", step);
+    CANTO_TRY(count_targets(trainer, (step - 1) * samples, samples, &targets));
     CANTO_TRY(run_streams(trainer, step, samples, targets, &sum));
     canto_phases_enter(phases, CANTO_PHASE_EXCHANGE);
     CANTO_TRY(reduce_loss(trainer, &sum, &total));
@@ -189,30 +212,39 @@ canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step
     return CANTO_OK;
 }
 
+// Adds the loss and the targets of my sequences among [first, first + batch) of the held-out ones.
+static canto_status evaluate_stream(canto_trainer *trainer, int64_t first, int64_t tokens,
+                                    canto_status *read, double sums[2])
+{
+    const canto_data *data = &trainer->data;
+    canto_batch *batch = &trainer->batch;
+    double loss;
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
+    canto_status documents = canto_batch_held_out(data, first + data->first, tokens, batch);
+    CANTO_TRY(read_batch(trainer, documents, read));
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_FORWARD);
+    CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_LOSS);
+    CANTO_TRY(canto_model_loss(trainer->model, batch->targets, 0, false, &loss));
+    sums[0] += loss;
+    // Every rank of a context group knows the whole stream's targets; one of them tells.
+    if (trainer->job->mesh.cp_rank == 0) sums[1] += (double)batch->targets_n;
+    return CANTO_OK;
+}
+
 canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, double *loss,
                                     int64_t *counted)
 {
     const canto_data *data = &trainer->data;
-    const canto_mesh *mesh = &trainer->job->mesh;
-    int64_t bytes = canto_data_held_out_bytes(data, tokens);
-    int64_t windows = canto_data_held_out_windows(data, tokens);
+    canto_comm *control = trainer->job->mesh.control;
+    const int64_t held = canto_data_held_out_tokens(data, tokens);
+    canto_status read = CANTO_OK;
     double sums[2] = {0};
-    for (int64_t first = 0; first < windows; first += (int64_t)data->sequences * mesh->dp) {
-        double stream;
-        canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
-        CANTO_TRY(
-            read_batch(trainer, canto_batch_held_out(data, first + mesh->dp_rank * data->sequences,
-                                                     bytes, &trainer->batch)));
-        canto_phases_enter(&trainer->phases, CANTO_PHASE_FORWARD);
-        CANTO_TRY(canto_model_forward(trainer->model, trainer->batch.tokens));
-        canto_phases_enter(&trainer->phases, CANTO_PHASE_LOSS);
-        CANTO_TRY(canto_model_loss(trainer->model, trainer->batch.targets, 0, false, &stream));
-        sums[0] += stream;
-        // Every rank of a context group knows the whole stream's targets; one of them tells.
-        if (mesh->cp_rank == 0) sums[1] += (double)trainer->batch.targets_n;
-    }
+    for (int64_t first = 0; first * data->seq_len < held; first += data->batch)
+        CANTO_TRY(evaluate_stream(trainer, first, held, &read, sums));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_EXCHANGE);
-    CANTO_TRY(canto_comm_sum_small(mesh->control, 2, sums));
+    CANTO_TRY(canto_comm_agree(control, read));
+    CANTO_TRY(canto_comm_sum_small(control, 2, sums));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_OTHER);
     if (sums[1] == 0)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "data.held_out: there is no held-out text to evaluate; "

@@ -150,7 +150,7 @@ static canto_status train(run *r)
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
-    if (!r->leave && canto_data_held_out_bytes(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
+    if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",
                       json_pack("{s:I}", "step", (json_int_t)r->step));

@@ -87,31 +87,33 @@ static canto_status check_ranks(const canto_config *config, const canto_mesh *me
     return CANTO_OK;
 }
 
-// Another text on one rank would train the model on a mixture that nobody asked for.
-static canto_status check_text(const canto_data *data, canto_comm *world)
+// Other data on one rank would train the model on a mixture that nobody asked for.
+static canto_status check_data(const canto_data *data, uint64_t digest, canto_comm *world)
 {
-    const int64_t mine = (int64_t)canto_data_digest(data);
+    const int64_t mine = (int64_t)digest;
     int64_t first = mine;
     CANTO_TRY(canto_comm_bcast(world, 0, canto_tensor_vector(CANTO_I64, &first, 1)));
     canto_status status = CANTO_OK;
     if (mine != first)
         status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                                    "data.path: the text is another one than on rank 0 (here %lld "
-                                   "bytes); give every rank the same file",
-                                   (long long)data->size);
+                                   "tokens in %d files); give every rank the same files",
+                                   (long long)data->corpus.tokens, data->corpus.files_n);
     return canto_comm_agree(world, status);
 }
 
 static canto_status open_data(canto_trainer *trainer)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
-    canto_status status = check_ranks(trainer->config, mesh);
     const bool reads = trainer->config->data.path[0] != '\0';
+    uint64_t digest = 0;
+    canto_status status = check_ranks(trainer->config, mesh);
     if (status == CANTO_OK)
-        status =
-            (reads ? canto_data_open : canto_data_sizes)(trainer->config, mesh->dp, &trainer->data);
+        status = (reads ? canto_data_open : canto_data_sizes)(trainer->config, mesh->dp,
+                                                              mesh->dp_rank, &trainer->data);
+    if (status == CANTO_OK && reads) status = canto_data_digest(&trainer->data, &digest);
     CANTO_TRY(canto_comm_agree(mesh->world, status));
-    return reads ? check_text(&trainer->data, mesh->world) : CANTO_OK;
+    return reads ? check_data(&trainer->data, digest, mesh->world) : CANTO_OK;
 }
 
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,

@@ -4,7 +4,7 @@
 #define CANTO_LAUNCH_TRAINER_H
 
 #include "layers/arenas.h"
-#include "launch/data.h"
+#include "launch/batch.h"
 #include "launch/job.h"
 #include "launch/phases.h"
 #include "launch/tally.h"
@@ -54,7 +54,7 @@ typedef struct canto_step_result {
     const canto_step_figures *ranks; // [ranks of the world], until the next step
 } canto_step_result;
 
-// Collective on the world: opens the text, which must be the same on every rank; sizes by a
+// Collective on the world: opens the data, which must be the same on every rank; sizes by a
 // measuring run, then the real arenas. The model's parameters are not set.
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,
                                   canto_trainer *out);
@@ -70,8 +70,8 @@ void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer
 canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,
                                 canto_step_result *out);
 
-// Collective. Mean loss in nats per byte over the first `tokens` held-out bytes (0: all), read in
-// order.
+// Collective. Mean loss in nats per token over the first `tokens` held-out tokens (0: all), read in
+// order; a text's tokens are its bytes.
 canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, double *loss,
                                     int64_t *counted);
 

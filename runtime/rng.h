@@ -11,6 +11,7 @@ typedef enum canto_rng_stream {
     CANTO_RNG_INIT = 1,   // element of a parameter; seed is mixed with the parameter's name
     CANTO_RNG_DATA = 2,   // sample of the run
     CANTO_RNG_SAMPLE = 3, // token of a generated text
+    CANTO_RNG_ORDER = 4,  // key of the permutation of an epoch
     CANTO_RNG_TEST = 99,  // anything in tests
 } canto_rng_stream;
 

@@ -54,7 +54,7 @@ static void test_defaults(void **state)
     assert_true(c.train.optimizer.lr == 1e-3 && c.train.optimizer.beta2 == 0.95);
     assert_string_equal(c.data.path, "");
     assert_true(c.data.held_out == 0.05);
-    assert_int_equal(c.data.max_documents, c.train.batch); // resolved
+    assert_int_equal(c.data.max_documents, 0); // whatever the data need
     assert_int_equal(c.store.keep_last, 2);
     assert_int_equal(c.log.every, 10);
 }
@@ -253,9 +253,9 @@ static void change(const canto_key *key, canto_config *c)
 
 static bool is_free(const char *name)
 {
-    static const char *const free_keys[] = {"parallel.",   "store.",     "log.",
-                                            "run.dir",     "run.device", "train.stop_after",
-                                            "train.eval_", "train.steps"};
+    static const char *const free_keys[] = {"parallel.",   "store.",      "log.",
+                                            "run.dir",     "run.device",  "train.stop_after",
+                                            "train.eval_", "train.steps", "data.max_documents"};
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++) {
         if (strncmp(name, free_keys[i], strlen(free_keys[i])) == 0) return true;
     }

@@ -109,6 +109,7 @@ static void random_config(draw *from, canto_config *c)
     c->parallel.dp = (int)below(from, 3);
     c->train.batch = 12;
     c->data.max_documents = 12;
+    c->data.eot = below(from, c->model.vocab + 1) - 1;
     c->train.optimizer.min_lr = c->train.optimizer.lr * uniform(from);
     c->data.held_out = uniform(from) * 0.5 + 0.01;
 }
