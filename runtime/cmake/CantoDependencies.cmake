@@ -27,6 +27,9 @@ canto_find(jansson libjansson-dev jansson)
 canto_find(hwloc libhwloc-dev hwloc)
 canto_find(xxhash libxxhash-dev libxxhash)
 canto_find(hdf5 libhdf5-dev hdf5-serial hdf5)
+if(CANTO_SHADOW)
+  canto_find(ffi libffi-dev libffi)
+endif()
 
 # A parallel HDF5 would bring a second MPI into the process, and checkpoints do not need it.
 include(CheckCSourceCompiles)

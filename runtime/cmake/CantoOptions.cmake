@@ -4,6 +4,7 @@ option(CANTO_WERROR "Treat warnings as errors" OFF)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(CANTO_CMOCKA QUIET cmocka)
 option(CANTO_TESTS "Build the tests (by default where cmocka is installed)" ${CANTO_CMOCKA_FOUND})
+option(CANTO_SHADOW "Build the device `shadow`, which finds mistakes in the use of devices; needs libffi" ${CANTO_TESTS})
 option(CANTO_EXAMPLES "Build the examples" ON)
 set(CANTO_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 
