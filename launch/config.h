@@ -24,7 +24,7 @@ typedef struct canto_config {
         const canto_backend *device;
     } run;
     canto_model_config model; // pattern layers d_model d_mlp heads kv_heads mixers vocab tied
-                              // norm_eps rope_base init_std
+                              // norm_eps rope_base init_std; recompute is train.recompute
     struct {
         int dp, cp; // 0: automatic
         const canto_strategy *softmax;
@@ -94,8 +94,9 @@ void canto_config_keys_json(FILE *stream);
 void canto_config_completion(FILE *stream);
 
 // First key that a resumed run may not change and that differs: CANTO_ERROR_CONFIG with the key and
-// both values. Free to differ: parallel.*, store.*, log.*, run.dir, train.stop_after, train.eval_*,
-// data.max_documents, train.steps upwards. A train.horizon of 0 goes with any stored one.
+// both values. Free to differ: parallel.*, store.*, log.*, run.dir, run.device, train.stop_after,
+// train.eval_*, train.recompute, data.max_documents, train.steps upwards. A train.horizon of 0 goes
+// with any stored one.
 canto_status canto_config_compatible(const canto_config *stored, const canto_config *now);
 // The same for model.* alone, all of which must be as stored: for commands that only read a run.
 canto_status canto_config_same_model(const canto_config *stored, const canto_config *now);

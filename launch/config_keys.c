@@ -2,6 +2,7 @@
 #include "launch/config_keys.h"
 
 #include "layers/mixer.h"
+#include "layers/recompute.h"
 #include "parallel/scan.h"
 #include "parallel/strategy.h"
 
@@ -160,6 +161,16 @@ static int order_get(const void *field)
     return (int)*(const canto_data_order *)field;
 }
 
+static void recompute_set(void *field, int index)
+{
+    *(canto_recompute *)field = (canto_recompute)index;
+}
+
+static int recompute_get(const void *field)
+{
+    return (int)*(const canto_recompute *)field;
+}
+
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
                                          transport_note};
@@ -168,6 +179,8 @@ static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
 static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
 static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
 static const canto_choices data_orders = {order_name, order_set, order_get, order_note};
+static const canto_choices recomputes = {canto_recompute_name, recompute_set, recompute_get,
+                                         canto_recompute_help};
 
 #define FIELD(member)                                                                              \
     .offset = offsetof(canto_config, member), .size = sizeof(((canto_config *)0)->member)
@@ -249,6 +262,8 @@ const canto_key canto_keys[] = {
      .help = "Sequences of a step over all replicas, which share them as evenly as they can; each needs one."},
     {"train.accumulate", INT(1, 1048576), FIXED, FIELD(train.accumulate), .initial = "1",
      .help = "Batches whose gradients are added before a step of the optimizer."},
+    {"train.recompute", CHOICE(recomputes), FREE, FIELD(model.recompute), .initial = "none",
+     .help = "What the backward pass computes again instead of keeping it; changes no bit of a result and no message."},
     {"train.eval_every", INT(0, COUNT_MAX), FREE, FIELD(train.eval_every), .initial = "0",
      .help = "Evaluate on held-out text every so many steps; 0: only at the end."},
     {"train.eval_tokens", INT(0, COUNT_MAX), FREE, FIELD(train.eval_tokens), .initial = "0",

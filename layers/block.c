@@ -1,8 +1,18 @@
 // Pre-norm residual block. Norms are computed again in the backward pass: they cost less than the
-// memory of their results.
+// memory of their results. What else is, the table `recalls` tells.
 #include "layers/block.h"
 
 #include <stdlib.h>
+
+// --- making ---
+
+// The builder of a part that forgets when as much as `least` is computed again.
+static canto_builder forgetting(const canto_builder *builder, canto_recompute least)
+{
+    canto_builder part = *builder;
+    part.forgets = builder->context->gradients && builder->config->recompute >= least;
+    return part;
+}
 
 static canto_status create_streams(const canto_builder *builder, float *x, float *spare,
                                    canto_block *block)
@@ -13,32 +23,37 @@ static canto_status create_streams(const canto_builder *builder, float *x, float
     block->out = x;
     CANTO_TRY(canto_builder_scratch(builder, "normed rows", count, &block->normed));
     if (!builder->context->gradients) return CANTO_OK;
-    CANTO_TRY(canto_builder_hold(builder, "middle of a block", count, &block->mid));
+    const canto_builder middle = forgetting(builder, CANTO_RECOMPUTE_BLOCK);
+    CANTO_TRY(canto_builder_recall(&middle, "middle of a block", count, &block->mid));
     CANTO_TRY(canto_builder_hold(builder, "output of a block", count, &block->out));
     return canto_builder_scratch(builder, "gradient of normed rows", count, &block->dnormed);
 }
 
-// The mixer and the mlp run one after the other, so their scratch is the same memory.
-static canto_status create_sharing(const canto_builder *builder, const canto_layer_ops *ops,
-                                   canto_layer **out)
+// The mixer and the mlp run one after the other, so their scratch is the same memory, and what one
+// of them recalls for itself may lie in it. What the mixer recalls for the middle of the block has
+// to outlive the mlp's backward pass.
+static canto_status create_layers(const canto_builder *builder, canto_block *block)
 {
-    const size_t mark = canto_arena_mark(&builder->arenas->work);
-    CANTO_TRY(ops->create(builder, out));
-    canto_arena_release(&builder->arenas->work, mark);
-    return CANTO_OK;
+    const canto_mixer_config *config = canto_model_mixer(builder->config, builder->layer);
+    const canto_layer_ops *ops = config->kind->softmax ? &canto_layer_softmax : &canto_layer_linear;
+    const canto_builder mixer = forgetting(builder, CANTO_RECOMPUTE_ATTENTION);
+    const canto_builder mlp = forgetting(builder, CANTO_RECOMPUTE_BLOCK);
+    canto_arena *work = &builder->arenas->work;
+    const size_t mark = canto_arena_mark(work);
+    CANTO_TRY(ops->create(&mixer, &block->mixer));
+    canto_arena_release(work, mlp.forgets ? block->mixer->recalled : mark);
+    return canto_layer_mlp.create(&mlp, &block->mlp);
 }
 
 canto_status canto_block_create(const canto_builder *builder, float *x, float *spare,
                                 canto_block *block)
 {
-    const canto_mixer_config *mixer = canto_model_mixer(builder->config, builder->layer);
     const size_t mark = canto_arena_mark(&builder->arenas->work);
+    block->recompute = builder->config->recompute;
     CANTO_TRY(create_streams(builder, x, spare, block));
     CANTO_TRY(canto_norm_create(builder, "norm1.weight", &block->norm1));
     CANTO_TRY(canto_norm_create(builder, "norm2.weight", &block->norm2));
-    CANTO_TRY(create_sharing(
-        builder, mixer->kind->softmax ? &canto_layer_softmax : &canto_layer_linear, &block->mixer));
-    CANTO_TRY(create_sharing(builder, &canto_layer_mlp, &block->mlp));
+    CANTO_TRY(create_layers(builder, block));
     canto_arena_release(&builder->arenas->work, mark);
     return CANTO_OK;
 }
@@ -49,6 +64,47 @@ void canto_block_destroy(canto_block *block)
     free(block->mlp);
     *block = (canto_block){0};
 }
+
+// --- what the backward pass computes again ---
+
+static canto_status recall_nothing(canto_block *block)
+{
+    (void)block;
+    return CANTO_OK;
+}
+
+// `normed` is the layer's input again.
+static canto_status recall_mixer(canto_block *block)
+{
+    return canto_layer_recall(block->mixer, block->normed);
+}
+
+static canto_status recall_mlp(canto_block *block)
+{
+    return canto_layer_recall(block->mlp, block->normed);
+}
+
+static canto_status recall_middle(canto_block *block)
+{
+    const canto_context *context = block->mixer->context;
+    const int64_t tokens = context->plan->tokens;
+    canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
+    CANTO_TRY(recall_mixer(block));
+    block->mixer->ops->output(block->mixer, block->mid);
+    context->device->kernels->add(context->device, tokens * block->norm1.n, block->x, block->mid);
+    return CANTO_OK;
+}
+
+// Before the backward pass of the block, of its mlp, of its mixer.
+static const struct {
+    canto_status (*first)(canto_block *), (*mlp)(canto_block *), (*mixer)(canto_block *);
+} recalls[] = {
+    [CANTO_RECOMPUTE_NONE] = {recall_nothing, recall_nothing, recall_nothing},
+    [CANTO_RECOMPUTE_ATTENTION] = {recall_nothing, recall_nothing, recall_mixer},
+    [CANTO_RECOMPUTE_BLOCK] = {recall_middle, recall_mlp, recall_nothing},
+};
+
+// --- running ---
 
 canto_status canto_block_forward(canto_block *block)
 {
@@ -69,10 +125,13 @@ canto_status canto_block_backward(canto_block *block, float *dstream)
 {
     const canto_context *context = block->mixer->context;
     const int64_t tokens = context->plan->tokens;
+    CANTO_TRY(recalls[block->recompute].first(block));
     canto_norm_forward(context, &block->norm2, tokens, block->mid, block->normed);
+    CANTO_TRY(recalls[block->recompute].mlp(block));
     CANTO_TRY(canto_layer_backward(block->mlp, block->normed, dstream, block->dnormed));
     canto_norm_backward(context, &block->norm2, tokens, block->mid, block->dnormed, dstream);
     canto_norm_forward(context, &block->norm1, tokens, block->x, block->normed);
+    CANTO_TRY(recalls[block->recompute].mixer(block));
     CANTO_TRY(canto_layer_backward(block->mixer, block->normed, dstream, block->dnormed));
     canto_norm_backward(context, &block->norm1, tokens, block->x, block->dnormed, dstream);
     return CANTO_OK;

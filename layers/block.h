@@ -7,8 +7,9 @@
 typedef struct canto_block {
     canto_norm norm1, norm2;
     canto_layer *mixer, *mlp; // owned
-    float *x, *mid, *out;     // [T, d_model]; x is borrowed
-    float *normed, *dnormed;  // [T, d_model], scratch
+    canto_recompute recompute;
+    float *x, *mid, *out;    // [T, d_model]; x is borrowed
+    float *normed, *dnormed; // [T, d_model], scratch
 } canto_block;
 
 // The builder's layer names the block. `x` is where its input will lie. When no backward pass

@@ -24,6 +24,13 @@ canto_status canto_builder_keep(const canto_builder *builder, const char *what, 
                                        : canto_builder_scratch(builder, what, count, out);
 }
 
+canto_status canto_builder_recall(const canto_builder *builder, const char *what, int64_t count,
+                                  float **out)
+{
+    return builder->forgets ? canto_builder_scratch(builder, what, count, out)
+                            : canto_builder_keep(builder, what, count, out);
+}
+
 canto_status canto_builder_scratch(const canto_builder *builder, const char *what, int64_t count,
                                    float **out)
 {
@@ -85,14 +92,14 @@ canto_status canto_builder_rope(const canto_builder *builder, int dim, const flo
     return CANTO_OK;
 }
 
-static void begin_span(const canto_layer *layer)
+static void begin_span(const canto_layer *layer, const char *name)
 {
-    canto_trace_begin(layer->context->plan->trace, CANTO_TRACE_COMPUTE, layer->ops->name, NULL, 0);
+    canto_trace_begin(layer->context->plan->trace, CANTO_TRACE_COMPUTE, name, NULL, 0);
 }
 
 canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y)
 {
-    begin_span(layer);
+    begin_span(layer, layer->ops->name);
     const canto_status status = layer->ops->forward(layer, x, y);
     canto_trace_end(layer->context->plan->trace);
     return status;
@@ -100,8 +107,16 @@ canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y)
 
 canto_status canto_layer_backward(canto_layer *layer, const float *x, const float *dy, float *dx)
 {
-    begin_span(layer);
+    begin_span(layer, layer->ops->name);
     const canto_status status = layer->ops->backward(layer, x, dy, dx);
+    canto_trace_end(layer->context->plan->trace);
+    return status;
+}
+
+canto_status canto_layer_recall(canto_layer *layer, const float *x)
+{
+    begin_span(layer, "recall");
+    const canto_status status = layer->ops->recall(layer, x);
     canto_trace_end(layer->context->plan->trace);
     return status;
 }

@@ -35,7 +35,8 @@ typedef struct canto_builder {
     canto_ropes *ropes;               // borrowed, filled on demand
     int64_t tokens;                   // rows of one run at most
     int64_t capacity;                 // tokens of a decoded sequence at most; 0 for training
-    int layer; // which of config->layers; their number for what surrounds the blocks
+    int layer;    // which of config->layers; their number for what surrounds the blocks
+    bool forgets; // what recall computes again is not kept
 } canto_builder;
 
 typedef struct canto_layer canto_layer;
@@ -48,6 +49,11 @@ typedef struct canto_layer_ops {
     canto_status (*forward)(canto_layer *layer, const float *x, float *y);
     // dx = gradient of x; parameters' gradients +=. x is that of the forward run.
     canto_status (*backward)(canto_layer *layer, const float *x, const float *dy, float *dx);
+    // Fills what a builder that forgets did not keep with the same bits as forward did, from its x
+    // and what is kept. Local, as is output.
+    canto_status (*recall)(canto_layer *layer, const float *x);
+    // The last part of forward: y from what is kept and recalled.
+    void (*output)(canto_layer *layer, float *y);
     // y = layer(x) for `tokens` rows that follow `position` earlier ones. Local.
     canto_status (*decode)(canto_layer *layer, int64_t position, int64_t tokens, const float *x,
                            float *y);
@@ -60,11 +66,13 @@ typedef struct canto_layer_ops {
 struct canto_layer {
     const canto_layer_ops *ops;
     const canto_context *context; // borrowed
+    size_t recalled; // mark of the work arena: what recall fills lies before it, scratch behind
 };
 
 // The slots, each as a span of the plan's trace.
 canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y);
 canto_status canto_layer_backward(canto_layer *layer, const float *x, const float *dy, float *dx);
+canto_status canto_layer_recall(canto_layer *layer, const float *x);
 
 extern const canto_layer_ops canto_layer_softmax, canto_layer_linear, canto_layer_mlp;
 
@@ -75,6 +83,9 @@ canto_status canto_builder_param(const canto_builder *builder, const char *name,
 // when no backward pass follows (work arena).
 canto_status canto_builder_keep(const canto_builder *builder, const char *what, int64_t count,
                                 float **out);
+// The same for what recall can fill: in the work arena when the builder forgets.
+canto_status canto_builder_recall(const canto_builder *builder, const char *what, int64_t count,
+                                  float **out);
 // Floats for the duration of a run (work arena).
 canto_status canto_builder_scratch(const canto_builder *builder, const char *what, int64_t count,
                                    float **out);

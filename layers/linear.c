@@ -5,8 +5,8 @@
 //     o = y / (normaliser + eps), or y normed;  o = o * (x Wgate);  out = o Wo
 //
 // Basic: Katharopoulos et al., arXiv 2006.16236. Lightning: Qin et al., arXiv 2405.17381.
-// What is sent is the plan's business. Kept for the backward pass: q and kv before the feature map,
-// y, the gate, the incoming states. Decoding keeps one state.
+// What is sent is the plan's business. Kept for the backward pass: the incoming states; q and kv
+// before the feature map, y and the gate unless they are recalled. Decoding keeps one state.
 #include "layers/heads.h"
 #include "parallel/recur.h"
 
@@ -34,13 +34,28 @@ typedef struct linear_layer {
     void *work;
 } linear_layer;
 
-static canto_status create_projections(const canto_builder *builder, linear_layer *layer)
+// What forward fills from its input and the incoming states.
+static canto_status create_recalled(const canto_builder *builder, linear_layer *layer)
 {
     const int64_t tokens = builder->tokens;
-    const int64_t q_count = tokens * canto_heads_q_width(&layer->heads);
-    const int64_t kv_count = tokens * canto_heads_kv_width(&layer->heads);
-    CANTO_TRY(canto_builder_keep(builder, "q before features", q_count, &layer->raw_q));
-    CANTO_TRY(canto_builder_keep(builder, "kv before features", kv_count, &layer->raw_kv));
+    const canto_heads *heads = &layer->heads;
+    const int64_t y_width = heads->heads * canto_linear_columns(&layer->shape);
+    CANTO_TRY(canto_builder_recall(builder, "q before features",
+                                   tokens * canto_heads_q_width(heads), &layer->raw_q));
+    CANTO_TRY(canto_builder_recall(builder, "kv before features",
+                                   tokens * canto_heads_kv_width(heads), &layer->raw_kv));
+    CANTO_TRY(canto_builder_recall(builder, "y", tokens * y_width, &layer->y));
+    if (layer->kind->gate)
+        CANTO_TRY(canto_builder_recall(builder, "gate", tokens * canto_heads_o_width(heads),
+                                       &layer->gate));
+    layer->base.recalled = canto_arena_mark(&builder->arenas->work);
+    return CANTO_OK;
+}
+
+static canto_status create_features(const canto_builder *builder, linear_layer *layer)
+{
+    const int64_t q_count = builder->tokens * canto_heads_q_width(&layer->heads);
+    const int64_t kv_count = builder->tokens * canto_heads_kv_width(&layer->heads);
     layer->q = layer->raw_q;
     layer->kv = layer->raw_kv;
     if (!builder->context->gradients) return CANTO_OK;
@@ -52,15 +67,12 @@ static canto_status create_output(const canto_builder *builder, linear_layer *la
 {
     const int64_t heads = layer->shape.heads;
     const int64_t o_count = builder->tokens * canto_heads_o_width(&layer->heads);
-    const int64_t y_count = builder->tokens * heads * canto_linear_columns(&layer->shape);
-    CANTO_TRY(canto_builder_keep(builder, "y", y_count, &layer->y));
     CANTO_TRY(canto_builder_scratch(builder, "o", o_count, &layer->o));
     CANTO_TRY(canto_builder_scratch(builder, "rstd of y", builder->tokens * heads, &layer->rstd));
     layer->gated = layer->o;
     if (!layer->kind->gate) return CANTO_OK;
     CANTO_TRY(canto_matrix_create(builder, "mixer.gate", builder->config->d_model,
                                   canto_heads_o_width(&layer->heads), 1, false, &layer->w_gate));
-    CANTO_TRY(canto_builder_keep(builder, "gate", o_count, &layer->gate));
     return canto_builder_scratch(builder, "gated o", o_count, &layer->gated);
 }
 
@@ -131,7 +143,8 @@ static canto_status linear_create(const canto_builder *builder, canto_layer **ou
     layer->kind = mixer->kind;
     CANTO_TRY(set_shape(builder, mixer, layer));
     CANTO_TRY(canto_heads_create(builder, mixer, &layer->heads));
-    CANTO_TRY(create_projections(builder, layer));
+    CANTO_TRY(create_recalled(builder, layer));
+    CANTO_TRY(create_features(builder, layer));
     CANTO_TRY(create_output(builder, layer));
     if (builder->context->gradients) CANTO_TRY(create_backward(builder, layer));
     return create_states(builder, layer);
@@ -228,20 +241,46 @@ static void read_out_backward(linear_layer *layer, int64_t tokens)
         device->kernels->add(device, count, layer->dout, layer->dy);
 }
 
+// All that is made of the input alone: of row `first` of the rotary table and those after it.
+static void project(linear_layer *layer, int64_t first, int64_t tokens, const float *x)
+{
+    const canto_context *context = layer->base.context;
+    canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
+    features(layer, first, tokens);
+    if (layer->gate)
+        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
+}
+
+static void project_output(linear_layer *layer, int64_t tokens, float *y)
+{
+    const canto_matrix *wo = &layer->heads.wo;
+    read_out(layer, tokens);
+    canto_matrix_forward(layer->base.context, wo, tokens, layer->gated, y, wo->out);
+}
+
+static void linear_output(canto_layer *base, float *y)
+{
+    project_output((linear_layer *)base, base->context->plan->tokens, y);
+}
+
 static canto_status linear_forward(canto_layer *base, const float *x, float *y)
 {
     linear_layer *layer = (linear_layer *)base;
-    const canto_context *context = base->context;
-    const int64_t tokens = context->plan->tokens;
-    canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
-    features(layer, 0, tokens);
-    CANTO_TRY(canto_recur_forward(context->plan, &layer->shape, layer->q, layer->kv, layer->y,
-                                  layer->states, layer->work));
-    if (layer->gate)
-        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
-    read_out(layer, tokens);
-    canto_matrix_forward(context, &layer->heads.wo, tokens, layer->gated, y, layer->heads.wo.out);
+    canto_plan *plan = base->context->plan;
+    project(layer, 0, plan->tokens, x);
+    CANTO_TRY(canto_recur_forward(plan, &layer->shape, layer->q, layer->kv, layer->y, layer->states,
+                                  layer->work));
+    linear_output(base, y);
     return CANTO_OK;
+}
+
+static canto_status linear_recall(canto_layer *base, const float *x)
+{
+    linear_layer *layer = (linear_layer *)base;
+    canto_plan *plan = base->context->plan;
+    project(layer, 0, plan->tokens, x);
+    return canto_recur_again(plan, &layer->shape, layer->q, layer->kv, layer->states, layer->y,
+                             layer->work);
 }
 
 // dx = the gradient through the gate; dout becomes that of the ungated output.
@@ -282,18 +321,14 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
 {
     linear_layer *layer = (linear_layer *)base;
     const canto_context *context = base->context;
-    canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
-    features(layer, position, tokens);
+    project(layer, position, tokens, x);
     context->device->kernels->linear_forward(context->device, &layer->shape, tokens, layer->q,
                                              layer->kv, position ? layer->states : NULL, layer->y,
                                              layer->next);
     float *spent = layer->states;
     layer->states = layer->next;
     layer->next = spent;
-    if (layer->gate)
-        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
-    read_out(layer, tokens);
-    canto_matrix_forward(context, &layer->heads.wo, tokens, layer->gated, y, layer->heads.wo.out);
+    project_output(layer, tokens, y);
     return CANTO_OK;
 }
 
@@ -308,6 +343,8 @@ const canto_layer_ops canto_layer_linear = {
     .create = linear_create,
     .forward = linear_forward,
     .backward = linear_backward,
+    .recall = linear_recall,
+    .output = linear_output,
     .decode = linear_decode,
     .traffic = linear_traffic,
 };

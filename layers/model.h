@@ -10,6 +10,7 @@
 #include "layers/arenas.h"
 #include "layers/mixer.h"
 #include "layers/params.h"
+#include "layers/recompute.h"
 #include "parallel/grad.h"
 #include "parallel/plan.h"
 #include "parallel/traffic.h"
@@ -33,6 +34,7 @@ typedef struct canto_model_config {
     int mixers_n;
     canto_mixer_config
         mixers[CANTO_MIXERS_MAX]; // every letter of the pattern is here, L and S included
+    canto_recompute recompute;    // for training: changes memory and time, and no bit of a result
 } canto_model_config;
 
 // Resolves defaults in place (heads, dims, d_mlp) and refuses what cannot be, in a sentence that

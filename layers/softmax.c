@@ -3,8 +3,8 @@
 //
 //     q, k, v = x Wq, x Wk, x Wv;  turn q and k;  o = attention under the plan's mask;  y = o Wo
 //
-// What is sent is the plan's business. Kept for the backward pass: q, kv, o, lse. Decoding keeps
-// the keys and values of all earlier tokens.
+// What is sent is the plan's business. Kept for the backward pass: o, lse; q, kv unless they are
+// recalled. Decoding keeps the keys and values of all earlier tokens.
 #include "layers/heads.h"
 
 #include <math.h>
@@ -51,13 +51,15 @@ static canto_status create_buffers(const canto_builder *builder, softmax_layer *
     const int64_t tokens = builder->tokens;
     const canto_heads *heads = &layer->heads;
     const int64_t kv_width = canto_heads_kv_width(heads);
-    CANTO_TRY(canto_builder_keep(builder, "q", tokens * canto_heads_q_width(heads), &layer->q));
+    CANTO_TRY(canto_builder_recall(builder, "q", tokens * canto_heads_q_width(heads), &layer->q));
+    if (builder->context->plan)
+        CANTO_TRY(canto_builder_recall(builder, "kv", tokens * kv_width, &layer->kv));
+    layer->base.recalled = canto_arena_mark(&builder->arenas->work);
     CANTO_TRY(canto_builder_keep(builder, "o", tokens * canto_heads_o_width(heads), &layer->o));
     CANTO_TRY(canto_builder_keep(builder, "lse", tokens * heads->heads, &layer->lse));
     if (!builder->context->plan)
         return canto_builder_hold(builder, "key/value cache", builder->capacity * kv_width,
                                   &layer->kv);
-    CANTO_TRY(canto_builder_keep(builder, "kv", tokens * kv_width, &layer->kv));
     if (builder->context->gradients) CANTO_TRY(create_backward(builder, layer));
     return create_plan(builder, layer);
 }
@@ -80,16 +82,30 @@ static canto_status softmax_create(const canto_builder *builder, canto_layer **o
     return create_buffers(builder, layer);
 }
 
-static canto_status softmax_forward(canto_layer *base, const float *x, float *y)
+static canto_status softmax_recall(canto_layer *base, const float *x)
 {
     softmax_layer *layer = (softmax_layer *)base;
     const canto_context *context = base->context;
     const int64_t tokens = context->plan->tokens;
     canto_heads_project(context, &layer->heads, tokens, x, layer->q, layer->kv);
     canto_heads_rotate(context, &layer->heads, 0, tokens, 1, layer->q, layer->kv);
-    CANTO_TRY(canto_plan_attend_forward(context->plan, layer->mask, &layer->shape, layer->q,
+    return CANTO_OK;
+}
+
+static void softmax_output(canto_layer *base, float *y)
+{
+    softmax_layer *layer = (softmax_layer *)base;
+    const canto_matrix *wo = &layer->heads.wo;
+    canto_matrix_forward(base->context, wo, base->context->plan->tokens, layer->o, y, wo->out);
+}
+
+static canto_status softmax_forward(canto_layer *base, const float *x, float *y)
+{
+    softmax_layer *layer = (softmax_layer *)base;
+    CANTO_TRY(softmax_recall(base, x));
+    CANTO_TRY(canto_plan_attend_forward(base->context->plan, layer->mask, &layer->shape, layer->q,
                                         layer->kv, layer->o, layer->lse, layer->work));
-    canto_matrix_forward(context, &layer->heads.wo, tokens, layer->o, y, layer->heads.wo.out);
+    softmax_output(base, y);
     return CANTO_OK;
 }
 
@@ -147,6 +163,8 @@ const canto_layer_ops canto_layer_softmax = {
     .create = softmax_create,
     .forward = softmax_forward,
     .backward = softmax_backward,
+    .recall = softmax_recall,
+    .output = softmax_output,
     .decode = softmax_decode,
     .traffic = softmax_traffic,
 };

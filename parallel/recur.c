@@ -97,6 +97,17 @@ static canto_status pass_piece(const recur *r, const canto_piece *piece, const f
     return CANTO_OK;
 }
 
+// y of all pieces from zero states; carry: two states.
+static canto_status pass_pieces(const recur *r, const float *q, const float *kv, float *y,
+                                float *carry)
+{
+    canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "local pass", NULL, 0);
+    for (int i = 0; i < r->plan->pieces_n; i++)
+        CANTO_TRY(pass_piece(r, &r->plan->pieces[i], q, kv, y, carry));
+    canto_trace_end(r->plan->trace);
+    return CANTO_OK;
+}
+
 static void summarise(const recur *r, const float *kv, float *summaries)
 {
     canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "summaries", NULL, 0);
@@ -133,16 +144,24 @@ canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *sha
         summarise(&r, kv, summaries);
         CANTO_TRY(start_scan(&r, false, summaries, states));
     }
-    canto_trace_begin(plan->trace, CANTO_TRACE_COMPUTE, "local pass", NULL, 0);
-    for (int i = 0; i < plan->pieces_n; i++)
-        CANTO_TRY(pass_piece(&r, &plan->pieces[i], q, kv, y, carry));
-    canto_trace_end(plan->trace);
+    CANTO_TRY(pass_pieces(&r, q, kv, y, carry));
     if (r.divided) {
         CANTO_TRY(canto_scan_finish(plan->scan));
         read_states(&r, q, states, y);
     } else {
         r.device->kernels->fill(r.device, plan->segments * r.state, 0, states);
     }
+    return CANTO_OK;
+}
+
+// The pieces are cut as in the forward run, because a cut changes the order of sums.
+canto_status canto_recur_again(canto_plan *plan, const canto_linear_shape *shape, const float *q,
+                               const float *kv, const float *states, float *y, void *work)
+{
+    CANTO_TRY(check_plan(plan, shape));
+    recur r = recur_of(plan, shape);
+    CANTO_TRY(pass_pieces(&r, q, kv, y, work));
+    if (r.divided) read_states(&r, q, states, y);
     return CANTO_OK;
 }
 

@@ -24,6 +24,9 @@ size_t canto_recur_work_bytes(const canto_plan *plan, const canto_linear_shape *
 // overwritten.
 canto_status canto_recur_forward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
                                  const float *kv, float *y, float *states, void *work);
+// Only y, to the same bits, from the states that a forward run of the same documents left. Local.
+canto_status canto_recur_again(canto_plan *plan, const canto_linear_shape *shape, const float *q,
+                               const float *kv, const float *states, float *y, void *work);
 // The same documents as in the forward run. dq and dkv are overwritten.
 canto_status canto_recur_backward(canto_plan *plan, const canto_linear_shape *shape, const float *q,
                                   const float *kv, const float *states, const float *dy, float *dq,

@@ -28,6 +28,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_memory)                                                                                 \
     X(test_mesh)                                                                                   \
     X(test_model_mpi)                                                                              \
+    X(test_recompute)                                                                              \
     X(test_step)                                                                                   \
     X(test_store_mpi)                                                                              \
     X(test_topology)                                                                               \

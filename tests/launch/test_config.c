@@ -253,9 +253,11 @@ static void change(const canto_key *key, canto_config *c)
 
 static bool is_free(const char *name)
 {
-    static const char *const free_keys[] = {"parallel.",   "store.",      "log.",
-                                            "run.dir",     "run.device",  "train.stop_after",
-                                            "train.eval_", "train.steps", "data.max_documents"};
+    static const char *const free_keys[] = {"parallel.",   "store.",
+                                            "log.",        "run.dir",
+                                            "run.device",  "train.stop_after",
+                                            "train.eval_", "train.recompute",
+                                            "train.steps", "data.max_documents"};
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++) {
         if (strncmp(name, free_keys[i], strlen(free_keys[i])) == 0) return true;
     }

@@ -38,11 +38,11 @@ load helpers
     diff <(field grad_norm_bits "$run_dir-1/metrics.jsonl") <(field grad_norm_bits "$run_dir-2/metrics.jsonl")
 }
 
-@test "stopped and continued on the same ranks: the same bits as without a stop" {
+@test "stopped and continued on the same ranks, whatever is recomputed: the same bits as without a stop" {
     run -0 train 2 run.dir="$run_dir-whole"
-    run -75 train 2 train.stop_after=7
+    run -75 train 2 train.stop_after=7 train.recompute=block
     [[ "$output" == *"left after step 7 of 20"* ]]
-    run -0 train 2
+    run -0 train 2 train.recompute=attention
     [[ "$output" == *"continues after step 7"* ]]
     diff <(field loss_bits "$run_dir-whole/metrics.jsonl") <(field loss_bits)
 }

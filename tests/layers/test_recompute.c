@@ -1,0 +1,216 @@
+// What is recomputed changes no bit of loss and gradients, no message and no allocation, and frees
+// exactly the memory that it says: every model of models.h on all ranks of the test program.
+#include "tests/allocations.h"
+#include "tests/canto_test.h"
+#include "tests/layers/models.h"
+#include "tests/layers/trainer.h"
+
+#include "parallel/strategy.h"
+#include "runtime/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 300, CHOICES_N = CANTO_RECOMPUTE_BLOCK + 1 };
+
+typedef struct outcome {
+    double loss;
+    float *grads; // owned, [count]
+    int64_t count;
+    canto_comm_counts forward, backward; // on the lane of schedules
+    int64_t allocations;
+} outcome;
+
+typedef struct division {
+    const char *softmax, *linear;
+    canto_layout layout;
+} division;
+
+static const division divisions[] = {
+    {"ring", "lasp2", CANTO_LAYOUT_ZIGZAG},
+    {"gather", "lasp1", CANTO_LAYOUT_CONTIGUOUS},
+    {"ring", "lasp1", CANTO_LAYOUT_ZIGZAG},
+    {"gather", "lasp2", CANTO_LAYOUT_CONTIGUOUS},
+};
+
+static const canto_documents texts[] = {
+    {4, (int64_t[]){0, 1, 120, 127, TOKENS}},
+    {1, (int64_t[]){0, TOKENS}},
+};
+
+static void open(trainer *t, const canto_model_config *config, const division *how)
+{
+    const trainer_desc desc = {.config = config,
+                               .layout = how->layout,
+                               .softmax = canto_strategy_find(how->softmax),
+                               .linear = canto_transport_find(how->linear),
+                               .dp = 1,
+                               .sequences_n = 1,
+                               .sequence_length = TOKENS,
+                               .documents_max = 4,
+                               .gradients = true};
+    trainer_open(t, canto_test_world, &desc);
+}
+
+static canto_comm_counts since(const canto_comm *lane, canto_comm_counts before)
+{
+    return (canto_comm_counts){
+        .messages_sent = lane->counts.messages_sent - before.messages_sent,
+        .bytes_sent = lane->counts.bytes_sent - before.bytes_sent,
+        .messages_received = lane->counts.messages_received - before.messages_received,
+        .bytes_received = lane->counts.bytes_received - before.bytes_received};
+}
+
+// A step's gradients of this rank, before any reduction.
+static void run(trainer *t, outcome *out)
+{
+    const canto_comm *lane = t->mesh.schedule;
+    const int64_t allocations = canto_test_allocations();
+    canto_comm_counts before = lane->counts;
+    canto_model_zero_grads(t->model);
+    CANTO_TEST_OK(canto_model_forward(t->model, t->tokens));
+    out->forward = since(lane, before);
+    CANTO_TEST_OK(canto_model_loss(t->model, t->targets, 0.25f, true, &out->loss));
+    before = lane->counts;
+    CANTO_TEST_OK(canto_model_backward(t->model, NULL));
+    out->backward = since(lane, before);
+    out->allocations = canto_test_allocations() - allocations;
+    out->count = canto_params_count(t->params);
+    out->grads = malloc(sizeof *out->grads * (size_t)out->count);
+    memcpy(out->grads, t->params->grads, sizeof *out->grads * (size_t)out->count);
+}
+
+static void compare(const char *what, const outcome *kept, const outcome *recalled)
+{
+    if (memcmp(&kept->loss, &recalled->loss, sizeof kept->loss) != 0)
+        fail_msg("%s: loss %.17g, with everything kept %.17g", what, recalled->loss, kept->loss);
+    for (int64_t i = 0; i < kept->count; i++) {
+        if (memcmp(&kept->grads[i], &recalled->grads[i], sizeof(float)) != 0)
+            fail_msg("%s: gradient %lld is %.9g, with everything kept %.9g", what, (long long)i,
+                     recalled->grads[i], kept->grads[i]);
+    }
+    assert_memory_equal(&kept->forward, &recalled->forward, sizeof kept->forward);
+    assert_memory_equal(&kept->backward, &recalled->backward, sizeof kept->backward);
+    assert_int_equal(recalled->allocations, 0);
+}
+
+static void check_bits(int which, const division *how, const canto_documents *documents)
+{
+    outcome outcomes[CHOICES_N];
+    canto_model_config config;
+    int32_t tokens[TOKENS], targets[TOKENS];
+    models_config(which, &config);
+    models_text(&config, TOKENS, documents->n, documents->starts, tokens, targets);
+    for (int choice = 0; choice < CHOICES_N; choice++) {
+        trainer t;
+        char what[160];
+        config.recompute = (canto_recompute)choice;
+        open(&t, &config, how);
+        trainer_load(&t, documents, tokens, targets);
+        run(&t, &outcomes[choice]);
+        trainer_close(&t);
+        snprintf(what, sizeof what, "%s, %s, %s, recompute %s", models_name(which), how->softmax,
+                 how->linear, canto_recompute_name(choice));
+        compare(what, &outcomes[0], &outcomes[choice]);
+    }
+    for (int choice = 0; choice < CHOICES_N; choice++) free(outcomes[choice].grads);
+}
+
+static void test_bits(void **state)
+{
+    (void)state;
+    const int divisions_n = sizeof divisions / sizeof *divisions;
+    for (int which = 0; which < MODELS_N; which++) {
+        for (int d = 0; d < divisions_n; d++) check_bits(which, &divisions[d], &texts[0]);
+        check_bits(which, &divisions[which % divisions_n], &texts[1]);
+    }
+}
+
+// --- memory ---
+
+static int64_t rows_bytes(int64_t tokens, int64_t width)
+{
+    const int64_t bytes = tokens * width * (int64_t)sizeof(float);
+    return (bytes + CANTO_ARENA_ALIGN - 1) / CANTO_ARENA_ALIGN * CANTO_ARENA_ALIGN;
+}
+
+// What a mixer does not keep when it is recomputed.
+static int64_t mixer_bytes(const canto_mixer_config *mixer, int64_t tokens)
+{
+    const int64_t q = mixer->heads * mixer->key_dim;
+    const int64_t kv = mixer->kv_heads * (mixer->key_dim + mixer->value_dim);
+    const int64_t y = mixer->heads * (mixer->value_dim + mixer->normaliser);
+    const int64_t gate = mixer->kind->gate ? mixer->heads * mixer->value_dim : 0;
+    const int64_t projections = rows_bytes(tokens, q) + rows_bytes(tokens, kv);
+    if (mixer->kind->softmax) return projections;
+    return projections + rows_bytes(tokens, y) + rows_bytes(tokens, gate);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    for (int which = 0; which < MODELS_N; which++) {
+        int64_t step[CHOICES_N], work[CHOICES_N];
+        int64_t mixers = 0, largest = 0, rest = 0;
+        canto_model_config config;
+        models_config(which, &config);
+        for (int choice = 0; choice < CHOICES_N; choice++) {
+            trainer t;
+            config.recompute = (canto_recompute)choice;
+            open(&t, &config, &divisions[0]);
+            step[choice] = (int64_t)t.arenas.step.peak;
+            work[choice] = (int64_t)t.arenas.work.peak;
+            rest = rows_bytes(t.plan.tokens, config.d_model) +
+                   2 * rows_bytes(t.plan.tokens, config.d_mlp);
+            for (int layer = 0; choice == 0 && layer < config.layers; layer++) {
+                const int64_t bytes = mixer_bytes(canto_model_mixer(&config, layer), t.plan.tokens);
+                if (bytes > largest) largest = bytes;
+                mixers += bytes;
+            }
+            trainer_close(&t);
+        }
+        assert_int_equal(step[0] - step[CANTO_RECOMPUTE_ATTENTION], mixers);
+        assert_int_equal(step[CANTO_RECOMPUTE_ATTENTION] - step[CANTO_RECOMPUTE_BLOCK],
+                         config.layers * rest);
+        // What is not kept takes room once, whatever the number of layers.
+        assert_true(work[CANTO_RECOMPUTE_ATTENTION] <= work[0] + largest);
+        assert_true(work[CANTO_RECOMPUTE_BLOCK] <= work[0] + largest + rest);
+    }
+}
+
+// Floats of one token in the blocks of a model of models.h, written out. d_model 16, d_mlp 24; a
+// softmax layer has 4 heads and 2 key heads of 4 + 4.
+static void test_floats(void **state)
+{
+    (void)state;
+    enum { STREAM = 2 * 16, MLP = 2 * 24, SOFTMAX = 16 + 4, PROJECTIONS = 16 + 16 };
+    static const int64_t blocks[CHOICES_N] = {STREAM + MLP + SOFTMAX + PROJECTIONS,
+                                              STREAM + MLP + SOFTMAX, STREAM / 2 + SOFTMAX};
+    int64_t bytes[CHOICES_N], tokens = 0;
+    canto_model_config config;
+    models_config(5, &config);
+    assert_int_equal(config.layers, 1);
+    for (int choice = 0; choice < CHOICES_N; choice++) {
+        trainer t;
+        config.recompute = (canto_recompute)choice;
+        open(&t, &config, &divisions[0]);
+        tokens = t.plan.tokens;
+        bytes[choice] = (int64_t)t.arenas.step.peak;
+        trainer_close(&t);
+    }
+    for (int choice = 1; choice < CHOICES_N; choice++) {
+        const int64_t freed = (blocks[0] - blocks[choice]) * tokens * (int64_t)sizeof(float);
+        const int64_t padding = 5 * CANTO_ARENA_ALIGN;
+        assert_true(bytes[0] - bytes[choice] > freed - padding);
+        assert_true(bytes[0] - bytes[choice] < freed + padding);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_bits),
+    cmocka_unit_test(test_memory),
+    cmocka_unit_test(test_floats),
+};
+
+const canto_test_module test_recompute = {"recompute", tests, sizeof tests / sizeof *tests};
