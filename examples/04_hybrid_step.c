@@ -49,9 +49,9 @@ static canto_status configure(canto_model_config *config)
 static canto_status build(canto_comm *world, const canto_model_config *config, trainer *t)
 {
     CANTO_TRY(canto_mesh_create(world, &canto_device_cpu, 1, 0, &t->mesh));
-    canto_arena *const arenas[] = {&t->arenas.tables, &t->arenas.params, &t->arenas.step,
-                                   &t->arenas.work};
-    for (int i = 0; i < 4; i++) CANTO_TRY(canto_arena_create(arenas[i], 16 << 20));
+    const canto_arena room = {.peak = 16 << 20};
+    const canto_arenas sizes = {room, room, room, room};
+    CANTO_TRY(canto_arenas_allocate(&t->arenas, &canto_device_cpu, &sizes));
     const canto_plan_desc desc = {.mesh = &t->mesh,
                                   .device = &canto_device_cpu,
                                   .layout = CANTO_LAYOUT_ZIGZAG,
@@ -93,13 +93,14 @@ static canto_status step(trainer *t, double *loss, double *norm)
     }
     CANTO_TRY(canto_params_init(canto_model_params(t->model), 1));
     canto_model_zero_grads(t->model);
-    CANTO_TRY(canto_model_forward(t->model, tokens));
+    CANTO_TRY(canto_model_forward(t->model, tokens, NULL));
     // Normalised by the targets of all ranks; a block's gradients are reduced while others run.
     CANTO_TRY(canto_model_loss(t->model, targets, 1.0f / TOKENS, true, loss));
     CANTO_TRY(canto_model_backward(t->model, &t->grad));
     CANTO_TRY(canto_comm_sum_small(t->mesh.control, 1, loss));
     *loss /= TOKENS;
-    return canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &(double){0});
+    CANTO_TRY(canto_optimizer_step(&t->optimizer, t->mesh.control, 1, norm, &(double){0}));
+    return canto_grad_gather_finish(&t->grad);
 }
 
 static void destroy(trainer *t)

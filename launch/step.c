@@ -135,7 +135,7 @@ static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, flo
     canto_status documents = canto_batch_train(&trainer->data, first_sample, batch);
     CANTO_TRY(read_batch(trainer, documents, &sum->read));
     canto_phases_enter(phases, CANTO_PHASE_FORWARD);
-    CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
+    CANTO_TRY(canto_model_forward(trainer->model, batch->tokens, &trainer->grad));
     canto_phases_enter(phases, CANTO_PHASE_LOSS);
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, scale, true, &loss));
     sum->loss_sum += loss;
@@ -223,13 +223,19 @@ static canto_status evaluate_stream(canto_trainer *trainer, int64_t first, int64
     canto_status documents = canto_batch_held_out(data, first + data->first, tokens, batch);
     CANTO_TRY(read_batch(trainer, documents, read));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_FORWARD);
-    CANTO_TRY(canto_model_forward(trainer->model, batch->tokens));
+    CANTO_TRY(canto_model_forward(trainer->model, batch->tokens,
+                                  trainer->grad.comm ? &trainer->grad : NULL));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_LOSS);
     CANTO_TRY(canto_model_loss(trainer->model, batch->targets, 0, false, &loss));
     sums[0] += loss;
     // Every rank of a context group knows the whole stream's targets; one of them tells.
     if (trainer->job->mesh.cp_rank == 0) sums[1] += (double)batch->targets_n;
     return CANTO_OK;
+}
+
+canto_status canto_trainer_finish(canto_trainer *trainer)
+{
+    return canto_grad_gather_finish(&trainer->grad);
 }
 
 canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, double *loss,

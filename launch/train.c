@@ -150,6 +150,7 @@ static canto_status train(run *r)
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
+    CANTO_TRY(canto_trainer_finish(&r->trainer));
     if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",

@@ -66,9 +66,12 @@ canto_status canto_trainer_measure(const canto_config *config, canto_job *job, b
 void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer
 
 // Collective. One optimizer step (1-based): forward, loss and backward of train.accumulate streams,
-// reduction, update. No allocation.
+// reduction, update. The updated parameters travel under the next forward pass. No allocation.
 canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,
                                 canto_step_result *out);
+
+// Collective. After the last step: all parameters have come.
+canto_status canto_trainer_finish(canto_trainer *trainer);
 
 // Collective. Mean loss in nats per token over the first `tokens` held-out tokens (0: all), read in
 // order; a text's tokens are its bytes.

@@ -57,8 +57,9 @@ void canto_model_destroy(canto_model **model); // what lies outside the arenas
 canto_params *canto_model_params(canto_model *model);
 
 // tokens [plan->tokens] are mine, in shard order, in host memory, as are targets. Collective on the
-// context group. Keeps what the backward pass needs.
-canto_status canto_model_forward(canto_model *model, const int32_t *tokens);
+// context group. Keeps what the backward pass needs. `grad` NULL, or the reducer whose gather of
+// the parameters is awaited block by block.
+canto_status canto_model_forward(canto_model *model, const int32_t *tokens, canto_grad *grad);
 // targets [plan->tokens], -1: not counted. *loss_sum = sum of -log p over my targets (nats). With
 // gradients, also starts the backward pass: gradients of scale * loss_sum are added to the head's
 // and left at the last block's output. Local.

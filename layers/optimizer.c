@@ -103,7 +103,7 @@ canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *contro
     canto_trace_begin(control->trace, CANTO_TRACE_COMPUTE, "optimizer", NULL, 0);
     CANTO_TRY(canto_optimizer_pieces(optimizer, update_piece, &u));
     canto_trace_end(control->trace);
-    return canto_grad_gather(optimizer->grad, optimizer->params->values);
+    return canto_grad_gather_start(optimizer->grad, optimizer->params->values);
 }
 
 // Parameters and pieces are both in order of place, so one walk over the list meets them all.

@@ -32,9 +32,10 @@ typedef struct canto_optimizer {
 canto_status canto_optimizer_create(canto_arena *arena, const canto_optimizer_config *config,
                                     canto_params *params, canto_grad *grad,
                                     const canto_device *device, int rank, canto_optimizer *out);
-// Finishes the reduction, computes the norm (collective on control), updates my pieces and gathers
-// the parameters. CANTO_ERROR_NUMBERS, on every rank alike and before anything is changed, if the
-// norm is not finite.
+// Finishes the reduction, computes the norm (collective on control), updates my pieces and starts
+// to gather the parameters: canto_model_forward or canto_grad_gather_finish awaits them.
+// CANTO_ERROR_NUMBERS, on every rank alike and before anything is changed, if the norm is not
+// finite.
 canto_status canto_optimizer_step(canto_optimizer *optimizer, canto_comm *control, int64_t step,
                                   double *grad_norm, double *lr);
 

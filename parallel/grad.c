@@ -2,6 +2,9 @@
 // its own. In hop h a rank sends to the one h further and receives from the one h back, so that all
 // pairs are busy and nobody is flooded.
 //
+// The gather of parameters is started when they are updated and goes on under the next forward
+// pass, which asks for a bucket when it comes to it.
+//
 // Sends per bucket of n numbers and rank, each way: W-1 messages, n (W-1)/W numbers (a rank without
 // a piece, in a bucket smaller than W, gets no message). Keeps three buckets' worth of received
 // pieces: 3 (W-1)/W of the largest bucket. Cutting optimizer state this way is ZeRO's first two
@@ -76,8 +79,11 @@ canto_status canto_grad_create(canto_arena *tables, canto_arena *memory, canto_c
         const int64_t largest = (bounds[b + 1] - bounds[b] + comm->size - 1) / comm->size;
         if (largest > out->piece_max) out->piece_max = largest;
     }
-    const int64_t others = comm->size - 1;
-    CANTO_TRY(canto_comm_reserve(comm, 2 * CANTO_GRAD_WINDOW * (comm->size - 1)));
+    const int others = comm->size - 1;
+    const int at_once = buckets_n > CANTO_GRAD_WINDOW ? buckets_n : CANTO_GRAD_WINDOW;
+    CANTO_TRY(canto_comm_reserve(comm, 2 * at_once * others));
+    CANTO_TRY(canto_arena_array(tables, "parameter messages", (int64_t)2 * buckets_n * others,
+                                sizeof *out->gathers, (void **)&out->gathers));
     for (int w = 0; w < CANTO_GRAD_WINDOW; w++) {
         canto_grad_exchange *at = &out->window[w];
         CANTO_TRY(canto_arena_array(tables, "gradient receives", others, sizeof *at->in,
@@ -182,21 +188,12 @@ static canto_status begin_waiting(canto_grad *grad)
 
 canto_status canto_grad_start(canto_grad *grad, int bucket)
 {
+    CANTO_CHECK(!grad->params, "gradients: reduction before the gather is finished");
     CANTO_CHECK(bucket >= 0 && bucket < grad->buckets_n && !grad->known[bucket],
                 "gradients: bucket %d of %d does not exist or is started already", bucket,
                 grad->buckets_n);
     grad->known[bucket] = true;
     grad->order[grad->started++] = bucket;
-    return begin_waiting(grad);
-}
-
-canto_status canto_grad_poll(canto_grad *grad)
-{
-    for (int place = grad->done; place < grad->begun; place++) {
-        bool done;
-        CANTO_TRY(poll_reduce(grad, exchange_at(grad, place), &done));
-        if (done && place == grad->done) grad->done++;
-    }
     return begin_waiting(grad);
 }
 
@@ -212,51 +209,85 @@ canto_status canto_grad_finish(canto_grad *grad)
     return CANTO_OK;
 }
 
-// --- gather ---
+canto_status canto_grad_poll(canto_grad *grad)
+{
+    if (grad->params) return canto_comm_poll(grad->comm, NULL, NULL);
+    for (int place = grad->done; place < grad->begun; place++) {
+        bool done;
+        CANTO_TRY(poll_reduce(grad, exchange_at(grad, place), &done));
+        if (done && place == grad->done) grad->done++;
+    }
+    return begin_waiting(grad);
+}
 
-static canto_status begin_gather(canto_grad *grad, canto_grad_exchange *at, int bucket,
-                                 float *params)
+// --- gather: all buckets are under way at once, because pieces arrive where they belong ---
+
+// The last bucket surrounds the others, so a forward pass begins with it.
+static int bucket_at(const canto_grad *grad, int place)
+{
+    return place == 0 ? grad->buckets_n - 1 : place - 1;
+}
+
+static int place_of(const canto_grad *grad, int bucket)
+{
+    return bucket == grad->buckets_n - 1 ? 0 : bucket + 1;
+}
+
+static canto_status begin_gather(canto_grad *grad, int bucket)
 {
     const range mine = piece_of(grad, bucket, grad->comm->rank);
+    canto_request *requests = grad->gathers + (int64_t)bucket * 2 * (grad->comm->size - 1);
     CANTO_TRY(canto_comm_group_begin(grad->comm));
-    for (int hop = 1; hop < grad->comm->size; hop++) {
-        at->in[hop - 1] = at->out[hop - 1] = CANTO_REQUEST_NONE;
+    for (int hop = 1; hop < grad->comm->size; hop++, requests += 2) {
         const range theirs = piece_of(grad, bucket, back(grad, hop));
+        requests[0] = requests[1] = CANTO_REQUEST_NONE;
         if (theirs.count > 0) {
             CANTO_TRY(canto_comm_recv(grad->comm, back(grad, hop),
-                                      floats(params + theirs.begin, theirs), &at->in[hop - 1]));
+                                      floats(grad->params + theirs.begin, theirs), &requests[0]));
         }
         if (mine.count > 0) {
             CANTO_TRY(canto_comm_send(grad->comm, further(grad, hop),
-                                      floats(params + mine.begin, mine), &at->out[hop - 1]));
+                                      floats(grad->params + mine.begin, mine), &requests[1]));
         }
     }
     return canto_comm_group_end(grad->comm);
 }
 
-static canto_status finish_gather(canto_grad *grad, canto_grad_exchange *at)
+static canto_status finish_gather(canto_grad *grad, int bucket)
 {
-    for (int i = 0; i < grad->comm->size - 1; i++) {
-        CANTO_TRY(canto_comm_wait(grad->comm, &at->in[i]));
-        CANTO_TRY(canto_comm_wait(grad->comm, &at->out[i]));
+    const int64_t n = 2 * (grad->comm->size - 1);
+    for (int64_t i = 0; i < n; i++) {
+        CANTO_TRY(canto_comm_wait(grad->comm, &grad->gathers[bucket * n + i]));
     }
     return CANTO_OK;
 }
 
-canto_status canto_grad_gather(canto_grad *grad, float *params)
+canto_status canto_grad_gather_start(canto_grad *grad, float *params)
 {
-    CANTO_CHECK(grad->started == 0, "gradients: gather before the reduction is finished");
-    int done = 0;
-    canto_trace_begin(grad->comm->trace, CANTO_TRACE_COMPUTE, "gather parameters", NULL, 0);
-    for (int bucket = 0; bucket < grad->buckets_n; bucket++) {
-        if (bucket - done == CANTO_GRAD_WINDOW) {
-            CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
-        }
-        CANTO_TRY(begin_gather(grad, exchange_at(grad, bucket), bucket, params));
+    CANTO_CHECK(grad->started == 0 && !grad->params,
+                "gradients: gather before the reduction, or the last gather, is finished");
+    grad->params = params;
+    grad->gathered = 0;
+    for (int place = 0; place < grad->buckets_n; place++) {
+        CANTO_TRY(begin_gather(grad, bucket_at(grad, place)));
     }
-    while (done < grad->buckets_n) {
-        CANTO_TRY(finish_gather(grad, exchange_at(grad, done++)));
+    return CANTO_OK;
+}
+
+canto_status canto_grad_gather_need(canto_grad *grad, int bucket)
+{
+    if (!grad->params) return CANTO_OK;
+    canto_trace_begin(grad->comm->trace, CANTO_TRACE_COMPUTE, "gather parameters", "bucket",
+                      bucket);
+    for (; grad->gathered <= place_of(grad, bucket); grad->gathered++) {
+        CANTO_TRY(finish_gather(grad, bucket_at(grad, grad->gathered)));
     }
     canto_trace_end(grad->comm->trace);
+    if (grad->gathered == grad->buckets_n) grad->params = NULL;
     return CANTO_OK;
+}
+
+canto_status canto_grad_gather_finish(canto_grad *grad)
+{
+    return canto_grad_gather_need(grad, bucket_at(grad, grad->buckets_n - 1));
 }

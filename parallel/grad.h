@@ -30,6 +30,9 @@ typedef struct canto_grad {
     int *order;  // [buckets_n], in the tables: buckets started since the last finish, in order
     bool *known; // [buckets_n], in the tables: is in `order`
     int started, begun, done; // of `order`: asked for >= under way >= summed
+    canto_request *gathers;   // [buckets_n, W - 1, 2], in the tables
+    int gathered;             // buckets that have come, in the order of the gather
+    float *params;            // borrowed: of the gather under way; NULL: none
 } canto_grad;
 
 // comm: the lane, borrowed as bounds and grads are. tables: the host's memory; memory: the
@@ -53,7 +56,14 @@ canto_status canto_grad_poll(canto_grad *grad);
 // keeps this rank's own gradients). The sum of rank r's piece is r + (r-1) + ... + (r+1), in this
 // order whatever arrives first.
 canto_status canto_grad_finish(canto_grad *grad);
-// Every rank's pieces of `params` (same layout) to every rank. Collective, after finish.
-canto_status canto_grad_gather(canto_grad *grad, float *params);
+// Every rank's pieces of `params` (same layout) to every rank, while other work goes on: start,
+// then ask for each bucket before it is read, and poll in between. Buckets come in the order in
+// which a forward pass reads them: n - 1 (what surrounds the blocks), 0, 1, ... n - 2. Until `need`
+// has returned, a bucket must not be touched, but for reading one's own pieces. Collective, after
+// canto_grad_finish and before the next canto_grad_start.
+canto_status canto_grad_gather_start(canto_grad *grad, float *params);
+// Bucket `bucket`, and those before it in the order above, are complete. Nothing without a gather.
+canto_status canto_grad_gather_need(canto_grad *grad, int bucket);
+canto_status canto_grad_gather_finish(canto_grad *grad); // all buckets
 
 #endif

@@ -51,6 +51,8 @@ void trained_create(canto_comm *world, int dp, const char *const *overrides, tra
 
 void trained_destroy(trained *t)
 {
+    const canto_comm *lane = t->trainer.grad.comm;
+    if (lane && lane->failed == CANTO_OK) CANTO_TEST_OK(canto_trainer_finish(&t->trainer));
     canto_trainer_destroy(&t->trainer);
     canto_mesh_destroy(&t->job.mesh);
     unlink(t->text);

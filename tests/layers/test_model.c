@@ -61,7 +61,7 @@ static void check_gradients(int which)
 
     // The same again adds to the gradients; without zeroing they are doubled.
     double again;
-    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 0.125f, true, &again));
     CANTO_TEST_OK(canto_model_backward(t.model, NULL));
     assert_true(again == loss);
@@ -98,7 +98,7 @@ static void test_forward_only(void **state)
     trainer_load(&training, &documents, tokens, targets);
     trainer_load(&evaluation, &documents, tokens, targets);
     const double expected = trainer_gradients(&training, 1);
-    CANTO_TEST_OK(canto_model_forward(evaluation.model, evaluation.tokens));
+    CANTO_TEST_OK(canto_model_forward(evaluation.model, evaluation.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(evaluation.model, evaluation.targets, 0, false, &loss));
     assert_true(loss == expected);
     assert_null(evaluation.params->grads);
@@ -130,15 +130,15 @@ static void test_causal(void **state)
         if (i >= 33 || i == 0) targets[i] = -1;
     }
     trainer_load(&t, &documents, tokens, targets);
-    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 0, false, &before));
     for (int i = 33; i < TOKENS; i++) t.tokens[i] = (t.tokens[i] + 1) % config.vocab;
     t.tokens[0] = (t.tokens[0] + 1) % config.vocab;
-    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 0, false, &after));
     assert_true(before == after);
     t.tokens[31] = (t.tokens[31] + 1) % config.vocab;
-    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_OK(canto_model_forward(t.model, t.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 0, false, &after));
     assert_true(before != after);
     trainer_close(&t);
@@ -161,7 +161,8 @@ static void test_refusals(void **state)
     trainer_open(&t, self, &desc);
     trainer_load(&t, &documents, tokens, targets);
     t.tokens[3] = config.vocab;
-    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "token 13 at 3", canto_model_forward(t.model, t.tokens));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "token 13 at 3",
+                     canto_model_forward(t.model, t.tokens, NULL));
     t.targets[4] = -2;
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "target -2 at 4",
                      canto_model_loss(t.model, t.targets, 1, true, &loss));

@@ -79,7 +79,9 @@ static canto_status step(setup *s, int64_t which, double *norm, double *lr)
 {
     CANTO_TEST_OK(canto_grad_start(&s->grad, 1));
     CANTO_TEST_OK(canto_grad_start(&s->grad, 0));
-    return canto_optimizer_step(&s->optimizer, s->comm, which, norm, lr);
+    const canto_status status = canto_optimizer_step(&s->optimizer, s->comm, which, norm, lr);
+    if (status == CANTO_OK) CANTO_TEST_OK(canto_grad_gather_finish(&s->grad));
+    return status;
 }
 
 static void test_steps(void **state)

@@ -61,6 +61,7 @@ void trainer_open(trainer *t, canto_comm *world, const trainer_desc *desc)
 
 void trainer_close(trainer *t)
 {
+    if (t->desc.optimizer) CANTO_TEST_OK(canto_grad_gather_finish(&t->grad));
     free(t->tokens);
     free(t->targets);
     unmake(t);
@@ -83,7 +84,7 @@ double trainer_gradients(trainer *t, float scale)
     double loss;
     canto_grad *grad = t->mesh.gradients->size > 1 || t->desc.optimizer ? &t->grad : NULL;
     canto_model_zero_grads(t->model);
-    CANTO_TEST_OK(canto_model_forward(t->model, t->tokens));
+    CANTO_TEST_OK(canto_model_forward(t->model, t->tokens, grad));
     CANTO_TEST_OK(canto_model_loss(t->model, t->targets, scale, true, &loss));
     CANTO_TEST_OK(canto_model_backward(t->model, grad));
     CANTO_TEST_OK(canto_comm_sum_small(t->mesh.control, 1, &loss));

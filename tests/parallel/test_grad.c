@@ -185,9 +185,14 @@ static void test_bytes(void **state)
     assert_int_equal(counts.bytes_sent, others > 0 ? 4 * (COUNT - own) : 0);
     assert_int_equal(counts.messages_sent, pieces_of_others);
     assert_int_equal(counts.bytes_received, 4 * own * others);
-    CANTO_TEST_OK(canto_grad_gather(&f.grad, f.grads));
+    CANTO_TEST_OK(canto_grad_gather_start(&f.grad, f.grads));
+    CANTO_TEST_OK(canto_grad_gather_finish(&f.grad));
     assert_int_equal(f.lane->counts.bytes_sent - counts.bytes_sent, 4 * own * others);
     assert_int_equal(f.lane->counts.messages_sent - counts.messages_sent, own_pieces * others);
+    // All ranks together send what an all-reduce by halves would: 2 (W - 1) arrays.
+    double all = (double)f.lane->counts.bytes_sent;
+    CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 1, &all));
+    assert_true(all == 4.0 * 2 * others * COUNT);
     tear_down(&f);
 }
 
@@ -204,8 +209,21 @@ static void test_gather(void **state)
         canto_grad_piece(&f.grad, b, f.lane->rank, &begin, &end);
         memcpy(mine + begin, whole + begin, (size_t)(end - begin) * sizeof *mine);
     }
-    CANTO_TEST_OK(canto_grad_gather(&f.grad, mine));
+    CANTO_TEST_OK(canto_grad_gather_start(&f.grad, mine));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "before the gather is finished",
+                     canto_grad_start(&f.grad, 0));
+    // The order of a forward pass: the last bucket, then the others.
+    for (int place = 0; place < BUCKETS; place++) {
+        const int b = place == 0 ? BUCKETS - 1 : place - 1;
+        CANTO_TEST_OK(canto_grad_poll(&f.grad));
+        CANTO_TEST_OK(canto_grad_gather_need(&f.grad, b));
+        assert_memory_equal(mine + bounds[b], whole + bounds[b],
+                            (size_t)(bounds[b + 1] - bounds[b]) * sizeof *mine);
+    }
     assert_memory_equal(mine, whole, sizeof whole);
+    CANTO_TEST_OK(canto_grad_gather_finish(&f.grad)); // of nothing
+    CANTO_TEST_OK(canto_grad_start(&f.grad, 0));
+    CANTO_TEST_OK(canto_grad_finish(&f.grad));
     tear_down(&f);
 }
 
@@ -217,8 +235,8 @@ static void test_wrong_use(void **state)
     CANTO_TEST_OK(canto_grad_start(&f.grad, 0));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "started already", canto_grad_start(&f.grad, 0));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "bucket 7 of 7", canto_grad_start(&f.grad, BUCKETS));
-    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "before the reduction is finished",
-                     canto_grad_gather(&f.grad, f.grads));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "gather before the reduction",
+                     canto_grad_gather_start(&f.grad, f.grads));
     CANTO_TEST_OK(canto_grad_finish(&f.grad));
     CANTO_TEST_OK(canto_grad_finish(&f.grad)); // of nothing
     tear_down(&f);
