@@ -50,8 +50,8 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
 {
     CANTO_TRY(canto_mesh_create(world, &canto_device_cpu, 1, 0, &t->mesh));
     const canto_arena room = {.peak = 16 << 20};
-    const canto_arenas sizes = {room, room, room, room};
-    CANTO_TRY(canto_arenas_allocate(&t->arenas, &canto_device_cpu, &sizes));
+    CANTO_TRY(canto_arenas_allocate(&t->arenas, &canto_device_cpu,
+                                    &(canto_arenas){room, room, room, room}));
     const canto_plan_desc desc = {.mesh = &t->mesh,
                                   .device = &canto_device_cpu,
                                   .layout = CANTO_LAYOUT_ZIGZAG,
@@ -117,7 +117,7 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     canto_model_config config;
     canto_comm *self;
     trainer together = {0}, alone = {0};
-    double loss[2], norm[2];
+    double loss[2], norm[2], apart = 0;
     CANTO_TRY(configure(&config));
     CANTO_TRY(canto_comm_self_open(&self));
     CANTO_TRY(build(world, &config, &together));
@@ -131,7 +131,6 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     const float *a = canto_model_params(together.model)->values;
     const float *b = canto_model_params(alone.model)->values;
     const int64_t count = canto_params_count(canto_model_params(alone.model));
-    double apart = 0;
     for (int64_t i = 0; i < count; i++) apart += fabs((double)a[i] - b[i]) / (double)count;
     // Adam's first step moves every element by about 1e-3, towards its gradient's sign.
     CANTO_TRY(example_check(world, "mean distance of the parameters after the step", apart, 1e-5));
