@@ -2,7 +2,7 @@
 function(canto_layer name)
   cmake_parse_arguments(arg "" "" "DEPENDS;PRIVATE;SOURCES" ${ARGN})
   add_library(canto_${name} STATIC ${arg_SOURCES})
-  target_include_directories(canto_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_include_directories(canto_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
   target_compile_options(canto_${name} PRIVATE ${CANTO_C_FLAGS})
   target_link_libraries(canto_${name} PUBLIC ${arg_DEPENDS} m PRIVATE ${arg_PRIVATE})
   if(OpenMP_C_FOUND)
