@@ -25,3 +25,4 @@ if(CANTO_SANITIZE)
   set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O1 -g") # compiles in half the time, finds the same
 endif()
 set(CMAKE_C_FLAGS_RELEASE "-O3")
+set(CMAKE_C_FLAGS_DEBUG "-O1 -g")

@@ -4,7 +4,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
     cd "$BATS_TEST_DIRNAME/../.."
-    export root=$PWD build=${CANTO_BUILD:-$PWD/build-ci}
+    export root=$PWD build=${CANTO_BUILD:-$PWD/build}
     export place=$BATS_FILE_TMPDIR/root/opt/canto
     DESTDIR=$BATS_FILE_TMPDIR/root cmake --install "$build" --prefix /opt/canto > "$BATS_FILE_TMPDIR/log"
     export library=$(dirname "$(cd "$place" && find . -name libcanto_layers.a)")
