@@ -30,13 +30,13 @@ check_c_source_compiles("#include <mpi.h>\n#ifndef OPEN_MPI\n#error another\n#en
 unset(CMAKE_REQUIRED_LIBRARIES)
 set(CANTO_MPIRUN ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG})
 set(CANTO_MPI_NAME ${MPI_C_LIB_NAMES})
+set(CANTO_MPI_PACKAGE libmpich-dev)
 if(CANTO_MPI_IS_OPEN_MPI)
   set(CANTO_MPI_NAME "Open MPI")
+  set(CANTO_MPI_PACKAGE libopenmpi-dev)
   set(CANTO_MPIRUN ${MPIEXEC_EXECUTABLE} -q ${MPIEXEC_NUMPROC_FLAG}) # -q: no words of its own when a rank fails
 endif()
 
-# CANTO_LINKED: what the layers are linked with, which a program that uses them needs too.
-set(CANTO_LINKED openblas jansson hwloc xxhash hdf5)
 canto_find(openblas libopenblas-dev openblas)
 canto_find(yaml libyaml-dev yaml-0.1)
 canto_find(jansson libjansson-dev jansson)
@@ -46,17 +46,6 @@ canto_find(hdf5 libhdf5-dev hdf5-serial hdf5)
 if(CANTO_SHADOW)
   canto_find(ffi libffi-dev libffi)
 endif()
-
-set(CANTO_LINKED_PAIRS "")
-set(CANTO_LINKED_PACKAGES libopenmpi-dev)
-if(NOT CANTO_MPI_IS_OPEN_MPI)
-  set(CANTO_LINKED_PACKAGES libmpich-dev)
-endif()
-foreach(dependency ${CANTO_LINKED})
-  string(TOUPPER ${dependency} upper)
-  list(APPEND CANTO_LINKED_PACKAGES ${CANTO_${upper}_PACKAGE})
-  string(APPEND CANTO_LINKED_PAIRS " ${dependency}=${CANTO_${upper}_MODULE}")
-endforeach()
 
 # A parallel HDF5 would bring a second MPI into the process, and checkpoints do not need it.
 get_target_property(canto_hdf5_includes PkgConfig::CANTO_HDF5 INTERFACE_INCLUDE_DIRECTORIES)

@@ -27,6 +27,23 @@ install(CODE "
   set(canto_examples \"\${CMAKE_INSTALL_PREFIX}/${CANTO_INSTALL_DOC}/examples\")
   include(\"${PROJECT_SOURCE_DIR}/runtime/cmake/InstallSources.cmake\")" COMPONENT development)
 
+# --- what the layers are linked with, which a program that uses them needs too ---
+set(CANTO_LINKED "")
+foreach(layer runtime parallel layers)
+  get_target_property(libraries canto_${layer} LINK_LIBRARIES)
+  list(FILTER libraries INCLUDE REGEX "^canto_dep_")
+  list(TRANSFORM libraries REPLACE "^canto_dep_" "")
+  list(APPEND CANTO_LINKED ${libraries})
+endforeach()
+list(REMOVE_DUPLICATES CANTO_LINKED)
+set(CANTO_LINKED_PAIRS "")
+set(CANTO_LINKED_PACKAGES ${CANTO_MPI_PACKAGE})
+foreach(dependency ${CANTO_LINKED})
+  string(TOUPPER ${dependency} upper)
+  string(APPEND CANTO_LINKED_PAIRS " ${dependency}=${CANTO_${upper}_MODULE}")
+  list(APPEND CANTO_LINKED_PACKAGES ${CANTO_${upper}_PACKAGE})
+endforeach()
+
 # --- find_package(canto) ---
 configure_package_config_file(runtime/cmake/cantoConfig.cmake.in cantoConfig.cmake INSTALL_DESTINATION ${CANTO_INSTALL_CMAKE})
 write_basic_package_version_file(cantoConfigVersion.cmake COMPATIBILITY SameMinorVersion)
