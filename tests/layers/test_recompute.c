@@ -69,7 +69,7 @@ static void run(trainer *t, outcome *out)
     const int64_t allocations = canto_test_allocations();
     canto_comm_counts before = lane->counts;
     canto_model_zero_grads(t->model);
-    CANTO_TEST_OK(canto_model_forward(t->model, t->tokens));
+    CANTO_TEST_OK(canto_model_forward(t->model, t->tokens, NULL));
     out->forward = since(lane, before);
     CANTO_TEST_OK(canto_model_loss(t->model, t->targets, 0.25f, true, &out->loss));
     before = lane->counts;
