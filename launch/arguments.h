@@ -20,9 +20,12 @@ typedef struct canto_arguments {
     double temperature;
     int64_t top_k; // 0: all
     int64_t seed;
-    int64_t step; // -1: newest
-    bool orders;  // print n-gram models beside an evaluation
-    bool dry_run; // check and plan, and touch nothing
+    int64_t step;      // -1: newest
+    bool orders;       // print n-gram models beside an evaluation
+    const char *trace; // file of a timeline
+    const char *trace_steps;
+    const char *output; // directory
+    bool dry_run;       // check and plan, and touch nothing
     bool memory;
     int64_t ranks; // to plan for; -1: not given
 } canto_arguments;

@@ -5,11 +5,13 @@
 
 // clang-format off
 const canto_command canto_commands[] = {
-    {.name = "train", .positional = "CONFIG [KEY=VALUE...]", .options = "dry-run ranks json",
+    {.name = "train", .positional = "CONFIG [KEY=VALUE...]", .options = "trace trace-steps dry-run ranks json",
      .summary = "start or continue a run",
      .text = "Starts a run, or continues it when its directory holds a checkpoint. "
              "Run it under mpirun for several ranks; the number of ranks may change between starts. "
              "Any key of the configuration can be given on the command line, too. "
+             "--trace writes what every rank computed, sent and waited for, and when, in the trace "
+             "event format, which ui.perfetto.dev shows. "
              "In a dry run the text, the configuration and the run directory are checked, the "
              "memory and messages of a step are printed, and nothing is written: exit codes as "
              "those of the start.",

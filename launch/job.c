@@ -5,6 +5,7 @@
 #include "launch/job.h"
 
 #include "launch/exit_code.h"
+#include "runtime/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,14 +43,16 @@ int canto_job_refuse(canto_status status)
     return canto_exit_of(status);
 }
 
-static canto_status open_world(const canto_config *config, canto_job *job)
+static canto_status open_world(const canto_config *config, canto_trace *trace, canto_job *job)
 {
-    canto_comm *plain;
+    canto_comm *plain, *checked;
     CANTO_TRY(job->mpi ? canto_comm_mpi_open(&plain) : canto_comm_self_open(&plain));
     canto_error_set_rank(plain->rank, plain->size);
     canto_comm_checks checks = {.headers = config->parallel.check,
                                 .timeout_s = config->parallel.timeout_s};
-    return canto_comm_checked_open(plain, checks, &job->world);
+    if (!trace) return canto_comm_checked_open(plain, checks, &job->world);
+    CANTO_TRY(canto_comm_checked_open(plain, checks, &checked));
+    return canto_comm_traced_open(checked, trace, &job->world);
 }
 
 static canto_status open_device(const canto_config *config, canto_job *job)
@@ -63,10 +66,11 @@ static canto_status open_device(const canto_config *config, canto_job *job)
     return canto_device_open(backend, job->threads.local_rank, &job->device);
 }
 
-static canto_status open_job(const canto_config *config, bool mpi, canto_job *out)
+static canto_status open_job(const canto_config *config, bool mpi, canto_trace *trace,
+                             canto_job *out)
 {
     *out = (canto_job){.mpi = mpi};
-    CANTO_TRY(open_world(config, out));
+    CANTO_TRY(open_world(config, trace, out));
     canto_log_init(&out->log, stderr, out->world->rank, out->mpi);
     CANTO_TRY(canto_threads_set(out->world, &out->threads));
     canto_status status = open_device(config, out);
@@ -78,12 +82,17 @@ static canto_status open_job(const canto_config *config, bool mpi, canto_job *ou
 
 canto_status canto_job_open(const canto_config *config, canto_job *out)
 {
-    return open_job(config, rank_variable() != NULL, out);
+    return open_job(config, rank_variable() != NULL, NULL, out);
+}
+
+canto_status canto_job_open_traced(const canto_config *config, canto_trace *trace, canto_job *out)
+{
+    return open_job(config, rank_variable() != NULL, trace, out);
 }
 
 canto_status canto_job_open_alone(const canto_config *config, canto_job *out)
 {
-    return open_job(config, false, out);
+    return open_job(config, false, NULL, out);
 }
 
 canto_status canto_job_open_planned(const canto_config *config, int rank, int ranks, canto_job *out)

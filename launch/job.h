@@ -23,6 +23,9 @@ int canto_job_rank_hint(void);
 // Collective. Opens the world, sets threads, makes the mesh. Without a launcher a job is a single
 // process and MPI is not started.
 canto_status canto_job_open(const canto_config *config, canto_job *out);
+// The same; all communicators tell `trace` what they do. trace NULL: off. It outlives the job.
+canto_status canto_job_open_traced(const canto_config *config, struct canto_trace *trace,
+                                   canto_job *out);
 // Local. The same as a single process, also under a launcher.
 canto_status canto_job_open_alone(const canto_config *config, canto_job *out);
 // Local. Rank `rank` of `ranks` that do not run, for plans, on this host's memory whatever

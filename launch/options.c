@@ -29,6 +29,10 @@ const canto_option canto_options[] = {
      .help = "tokens to write"},
     {"top-k", 'k', COUNT("K"), .max = 1 << 30, FIELD(top_k), .initial = "0",
      .help = "draw from the K likeliest tokens only; 0: all"},
+    {"trace", 0, TEXT("FILE"), FIELD(trace),
+     .help = "write a timeline of the first steps for ui.perfetto.dev"},
+    {"trace-steps", 0, TEXT("A-B"), FIELD(trace_steps), .initial = "1-10",
+     .help = "steps of this start that --trace records; without it the first 10"},
     {.name = NULL},
 };
 // clang-format on

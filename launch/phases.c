@@ -10,6 +10,7 @@ static const struct {
     int lane;
 } table[CANTO_PHASES] = {
     [CANTO_PHASE_OTHER] = {"other", CANTO_TRACE_COMPUTE},
+    [CANTO_PHASE_CLEAR] = {"clear", CANTO_TRACE_COMPUTE},
     [CANTO_PHASE_DATA] = {"data", CANTO_TRACE_COMPUTE},
     [CANTO_PHASE_PLAN] = {"plan", CANTO_TRACE_COMPUTE},
     [CANTO_PHASE_FORWARD] = {"forward", CANTO_TRACE_COMPUTE},

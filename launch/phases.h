@@ -7,6 +7,7 @@
 
 typedef enum canto_phase {
     CANTO_PHASE_OTHER, // between steps: log, metrics
+    CANTO_PHASE_CLEAR, // gradients to zero
     CANTO_PHASE_DATA,
     CANTO_PHASE_PLAN,
     CANTO_PHASE_FORWARD,

@@ -165,7 +165,7 @@ static canto_status run_streams(canto_trainer *trainer, int64_t step, int64_t sa
     const int64_t first = (step - 1) * samples + trainer->data.first;
     canto_digest plans;
     canto_digest_init(&plans);
-    canto_phases_enter(&trainer->phases, CANTO_PHASE_BACKWARD);
+    canto_phases_enter(&trainer->phases, CANTO_PHASE_CLEAR);
     canto_model_zero_grads(trainer->model);
     for (int64_t i = 0; i < streams; i++) {
         CANTO_TRY(run_stream(trainer, first + i * trainer->config->train.batch,

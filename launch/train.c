@@ -10,6 +10,7 @@
 #include "launch/progress.h"
 #include "launch/run_dir.h"
 #include "launch/signals.h"
+#include "launch/tracing.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -22,6 +23,7 @@ typedef struct {
     canto_lock lock;       // rank 0
     canto_metrics metrics; // rank 0
     canto_progress progress;
+    canto_tracing tracing;
     int64_t step;  // finished steps
     int64_t saved; // step of the newest checkpoint
     bool leave;    // asked to save and leave
@@ -79,6 +81,7 @@ static canto_status start(run *r)
     canto_store_close(&reader);
     CANTO_TRY(status);
     CANTO_TRY(canto_comm_agree(r->job->mesh.control, open_files(r)));
+    CANTO_TRY(canto_tracing_open(&r->tracing, r->job));
     canto_progress_start(&r->progress, &r->trainer, r->step);
     return note_event(r, r->step > 0 ? "resume" : "start",
                       json_pack("{s:I, s:i, s:i, s:i, s:s, s:s}", "step", (json_int_t)r->step,
@@ -90,7 +93,9 @@ static canto_status start(run *r)
 static canto_status save(run *r)
 {
     if (r->saved == r->step) return CANTO_OK;
+    canto_phases_enter(&r->trainer.phases, CANTO_PHASE_CHECKPOINT);
     CANTO_TRY(canto_checkpoint_save(&r->trainer, r->step));
+    canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
     r->saved = r->step;
     canto_progress_saved(&r->progress, r->step);
     return note_event(r, "save", json_pack("{s:I}", "step", (json_int_t)r->step));
@@ -100,7 +105,9 @@ static canto_status evaluate(run *r)
 {
     double loss;
     int64_t bytes;
+    canto_phases_hold(&r->trainer.phases, CANTO_PHASE_EVALUATION);
     CANTO_TRY(canto_trainer_evaluate(&r->trainer, r->config->train.eval_tokens, &loss, &bytes));
+    canto_phases_release(&r->trainer.phases);
     canto_progress_evaluated(&r->progress, r->step, loss / M_LN2, bytes);
     return note_event(r, "eval",
                       json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)r->step, "loss", loss,
@@ -144,14 +151,17 @@ static canto_status after_step(run *r, const canto_step_result *result)
 static canto_status train(run *r)
 {
     CANTO_TRY(start(r));
+    canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
     while (r->step < r->config->train.steps && !r->leave) {
         canto_step_result result;
+        CANTO_TRY(canto_tracing_step(&r->tracing, r->job));
         CANTO_TRY(canto_trainer_step(&r->trainer, r->step + 1, canto_signals_take(), &result));
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
     CANTO_TRY(canto_trainer_finish(&r->trainer));
     if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
+    CANTO_TRY(canto_tracing_end(&r->tracing, r->job));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",
                       json_pack("{s:I}", "step", (json_int_t)r->step));
@@ -175,11 +185,14 @@ int canto_command_train(const canto_arguments *arguments)
     if (arguments->dry_run) return canto_dry_run(&config, arguments);
     canto_job job;
     run r = {.config = &config, .job = &job, .metrics = {.file = -1}};
+    status = canto_tracing_read(arguments, &r.tracing);
+    if (status != CANTO_OK) return canto_job_refuse(status);
     canto_signals_catch(); // before the start, which may take long: a request is kept until a step
-    status = canto_job_open(&config, &job);
+    status = canto_job_open_traced(&config, canto_tracing_trace(&r.tracing), &job);
     if (status == CANTO_OK) status = train(&r);
     canto_metrics_close(&r.metrics);
     canto_lock_release(&r.lock);
+    canto_tracing_close(&r.tracing);
     canto_trainer_destroy(&r.trainer);
     return canto_job_close(&job, status, r.leave ? CANTO_EXIT_REQUEUE : CANTO_EXIT_DONE);
 }

@@ -32,6 +32,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_step)                                                                                   \
     X(test_store_mpi)                                                                              \
     X(test_topology)                                                                               \
+    X(test_tracing)                                                                                \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;

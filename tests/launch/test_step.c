@@ -164,7 +164,7 @@ static void an_evaluation_is_one_phase(void **state)
     CANTO_TEST_OK(canto_trainer_evaluate(&t.trainer, 500, &loss, &counted));
     canto_phases_release(phases);
     assert_int_equal(phases->now, CANTO_PHASE_OTHER);
-    for (int i = CANTO_PHASE_DATA; i < CANTO_PHASES; i++)
+    for (int i = CANTO_PHASE_CLEAR; i < CANTO_PHASES; i++)
         assert_true((phases->seconds[i] > 0) == (i == CANTO_PHASE_EVALUATION));
     trained_destroy(&t);
 }
