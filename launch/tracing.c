@@ -65,8 +65,11 @@ canto_status canto_tracing_open(canto_tracing *tracing, const canto_job *job)
     return canto_comm_agree(job->world, status);
 }
 
-static canto_status begin(canto_tracing *tracing, canto_job *job)
+// No message is under way when the recording begins, or ends: all have both their ends in it.
+static canto_status begin(canto_tracing *tracing, canto_trainer *trainer)
 {
+    canto_job *job = trainer->job;
+    CANTO_TRY(canto_grad_gather_finish(&trainer->grad));
     CANTO_TRY(canto_clock_compare(job->world, &tracing->times.first));
     tracing->times.began_s = canto_clock_s();
     tracing->trace.recording = true;
@@ -88,10 +91,12 @@ static void tell(const canto_tracing *tracing, canto_job *job, const char *steps
                        (long long)totals->dropped);
 }
 
-canto_status canto_tracing_end(canto_tracing *tracing, canto_job *job)
+canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer)
 {
+    canto_job *job = trainer->job;
     if (!tracing->path || tracing->written) return CANTO_OK;
-    if (!tracing->trace.recording) CANTO_TRY(begin(tracing, job)); // an empty trace
+    if (!tracing->trace.recording) CANTO_TRY(begin(tracing, trainer)); // an empty trace
+    CANTO_TRY(canto_grad_gather_finish(&trainer->grad));
     tracing->trace.recording = false;
     tracing->written = true;
     char steps[48];
@@ -104,12 +109,12 @@ canto_status canto_tracing_end(canto_tracing *tracing, canto_job *job)
     return CANTO_OK;
 }
 
-canto_status canto_tracing_step(canto_tracing *tracing, canto_job *job)
+canto_status canto_tracing_step(canto_tracing *tracing, canto_trainer *trainer)
 {
     if (!tracing->path) return CANTO_OK;
-    if (tracing->step == tracing->last) CANTO_TRY(canto_tracing_end(tracing, job));
+    if (tracing->step == tracing->last) CANTO_TRY(canto_tracing_end(tracing, trainer));
     tracing->step++;
-    return tracing->step == tracing->first ? begin(tracing, job) : CANTO_OK;
+    return tracing->step == tracing->first ? begin(tracing, trainer) : CANTO_OK;
 }
 
 void canto_tracing_close(canto_tracing *tracing)

@@ -3,8 +3,8 @@
 #define CANTO_LAUNCH_TRACING_H
 
 #include "launch/arguments.h"
-#include "launch/job.h"
 #include "launch/trace_file.h"
+#include "launch/trainer.h"
 
 typedef struct canto_tracing {
     const char *path;    // borrowed; NULL: no trace was asked for
@@ -24,9 +24,9 @@ canto_trace *canto_tracing_trace(canto_tracing *tracing);
 // memory.
 canto_status canto_tracing_open(canto_tracing *tracing, const canto_job *job);
 // Collective. Before each step: begins to record, or ends and writes the file, when it is time.
-canto_status canto_tracing_step(canto_tracing *tracing, canto_job *job);
+canto_status canto_tracing_step(canto_tracing *tracing, canto_trainer *trainer);
 // Collective. After the last step: writes what has been recorded.
-canto_status canto_tracing_end(canto_tracing *tracing, canto_job *job);
+canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer);
 void canto_tracing_close(canto_tracing *tracing); // local; also of a zeroed one
 
 #endif

@@ -154,14 +154,14 @@ static canto_status train(run *r)
     canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
     while (r->step < r->config->train.steps && !r->leave) {
         canto_step_result result;
-        CANTO_TRY(canto_tracing_step(&r->tracing, r->job));
+        CANTO_TRY(canto_tracing_step(&r->tracing, &r->trainer));
         CANTO_TRY(canto_trainer_step(&r->trainer, r->step + 1, canto_signals_take(), &result));
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
     CANTO_TRY(canto_trainer_finish(&r->trainer));
     if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
-    CANTO_TRY(canto_tracing_end(&r->tracing, r->job));
+    CANTO_TRY(canto_tracing_end(&r->tracing, &r->trainer));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",
                       json_pack("{s:I}", "step", (json_int_t)r->step));

@@ -49,6 +49,7 @@ static void take_steps(traced_run *run)
         CANTO_TEST_OK(
             canto_trainer_step(&run->it.trainer, step, (canto_step_requests){0}, &result));
     }
+    CANTO_TEST_OK(canto_grad_gather_finish(&run->it.trainer.grad));
 }
 
 // Messages, bytes and collectives that the trace holds of a lane.
@@ -80,7 +81,9 @@ static void trace_steps(int dp)
     for (int i = 0; i < CANTO_LANES; i++) {
         const canto_lane_tally *lane = &run.it.trainer.tally.lanes[i];
         const canto_lane_tally told = told_of(&run.trace, (canto_lane)i);
-        assert_int_equal(told.sent.messages, lane->sent.messages);
+        if (told.sent.messages != lane->sent.messages)
+            fail_msg("lane %s: %lld told, %lld sent", canto_lane_name((canto_lane)i),
+                     (long long)told.sent.messages, (long long)lane->sent.messages);
         assert_int_equal(told.sent.bytes, lane->sent.bytes);
         assert_int_equal(told.sent.bytes, lane->priced.bytes);
         assert_int_equal(told.collectives, lane->collectives);
