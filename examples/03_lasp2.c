@@ -60,7 +60,7 @@ static canto_status attend(canto_plan *plan, canto_arena *arena, double *error)
     }
     // Summaries of my segments, one all-gather of states under the local pass, then what the
     // incoming state adds.
-    CANTO_TRY(canto_recur_forward(plan, &shape, q, kv, y, states, work));
+    CANTO_TRY(canto_recur_forward(plan, &shape, q, kv, NULL, y, states, work));
 
     reference(n, expected);
     double largest = 0;

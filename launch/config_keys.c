@@ -118,7 +118,8 @@ static const char *decay_name(int index)
     static const char *const names[] = {[CANTO_DECAY_NONE] = "none",
                                         [CANTO_DECAY_ALIBI] = "alibi",
                                         [CANTO_DECAY_ALIBI_LAYERED] = "alibi_layered",
-                                        [CANTO_DECAY_LINEAR_LAYERED] = "linear_layered"};
+                                        [CANTO_DECAY_LINEAR_LAYERED] = "linear_layered",
+                                        [CANTO_DECAY_RETENTION] = "retention"};
     return index < (int)(sizeof names / sizeof *names) ? names[index] : NULL;
 }
 
@@ -222,8 +223,9 @@ const canto_key canto_keys[] = {
     {"model.kv_heads", INT(0, 1024), FIXED, FIELD(model.kv_heads), .initial = "0",
      .help = "Key and value heads, a divisor of heads; 0: as many as heads."},
     {"model.mixers", .type = CANTO_KEY_MIXERS, FIXED, COUNTED(model.mixers),
-     .initial = "[{letter: L, kind: lightning, decay: alibi_layered}, {letter: S, kind: softmax, rope: true}]",
-     .help = "Further mixers, or other meanings of L and S, each with a letter for model.pattern."},
+     .initial = "[{letter: L, kind: lightning, decay: alibi_layered}, {letter: S, kind: softmax, rope: true}, "
+                "{letter: R, kind: retention}, {letter: G, kind: gla}]",
+     .help = "Further mixers, or other meanings of L, S, R and G, each with a letter for model.pattern."},
     {"model.vocab", INT(2, 1048576), FIXED, FIELD(model.vocab), .initial = "256",
      .help = "Number of tokens; text is read as bytes, which need 256."},
     {"model.tied", BOOL, FIXED, FIELD(model.tied), .initial = "true",
@@ -319,15 +321,15 @@ const canto_key canto_mixer_keys[] = {
     {"kv_heads", INT(0, 1024), ENTRY(kv_heads), .initial = "0",
      .help = "Key and value heads, a divisor of heads; 0: model.kv_heads, or heads where heads is given."},
     {"key_dim", INT(0, CANTO_HEAD_DIM_MAX), ENTRY(key_dim), .initial = "0",
-     .help = "Width of a query and a key; 0: d_model / heads."},
+     .help = "Width of a query and a key; 0: d_model / heads, half of it for gla."},
     {"value_dim", INT(0, CANTO_HEAD_DIM_MAX), ENTRY(value_dim), .initial = "0",
-     .help = "Width of a value; 0: d_model / heads."},
+     .help = "Width of a value; 0: d_model / heads, twice key_dim for retention."},
     {"window", INT(0, COUNT_MAX), ENTRY(window), .initial = "0",
      .help = "Softmax: a token sees itself and window - 1 tokens before it; 0: everything before it."},
-    {"decay", CHOICE(decays), ENTRY(decay), .help = "Linear kinds: decay of the state; default: the kind's."},
+    {"decay", CHOICE(decays), ENTRY(decay), .help = "Linear kinds but gla: constant decay of the state; default: the kind's."},
     {"normaliser", BOOL, ENTRY(normaliser),
      .help = "Linear kinds: divide by the sum of weights; default: the kind's."},
-    {"rope", BOOL, ENTRY(rope), .help = "Rotary positions; default: true for softmax, false otherwise."},
+    {"rope", BOOL, ENTRY(rope), .help = "Rotary positions; default: true for softmax and retention, false otherwise."},
     {.name = NULL},
 };
 // clang-format on

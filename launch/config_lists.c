@@ -55,7 +55,7 @@ static canto_status complete_mixer(uint32_t seen, const canto_config_place *plac
     }
     if (!(seen & key_bit("decay"))) mixer->decay = mixer->kind->decay;
     if (!(seen & key_bit("normaliser"))) mixer->normaliser = mixer->kind->ones;
-    if (!(seen & key_bit("rope"))) mixer->rope = mixer->kind->softmax;
+    if (!(seen & key_bit("rope"))) mixer->rope = mixer->kind->rope;
     return CANTO_OK;
 }
 
@@ -93,7 +93,8 @@ static canto_status put_mixer(canto_model_config *model, const canto_mixer_confi
     while (at < model->mixers_n && model->mixers[at].letter != mixer->letter) at++;
     if (at == CANTO_MIXERS_MAX) {
         return canto_config_fail(
-            place, "model.mixers must have at most %d letters, L and S included", CANTO_MIXERS_MAX);
+            place, "model.mixers must have at most %d letters, predefined ones included",
+            CANTO_MIXERS_MAX);
     }
     if (at == model->mixers_n) model->mixers_n++;
     model->mixers[at] = *mixer;

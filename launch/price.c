@@ -111,14 +111,16 @@ static canto_status price_transport(const pricing *p, const canto_transport *tra
                              .chosen = transport == p->trainer->config->parallel.linear};
     CANTO_TRY(canto_scan_price_make(transport, &p->trainer->plan.shards, &p->documents, &price));
     const int64_t messages = price.messages + price.backward_messages;
+    const int64_t transitions = price.transitions + price.backward_transitions;
     for (int i = 0; i < model->mixers_n; i++) {
         const canto_mixer_config *mixer = &model->mixers[i];
         const int64_t layers = layers_of(model, mixer);
         if (mixer->kind->softmax || layers == 0) continue;
         const int64_t bytes = canto_mixer_state_count(mixer) * (int64_t)sizeof(float);
+        const int64_t more = canto_mixer_transition_count(mixer) * (int64_t)sizeof(float);
         row->messages += layers * messages;
-        row->bytes += layers * messages * bytes;
-        row->part_bytes = most(row->part_bytes, price.buffers * bytes);
+        row->bytes += layers * (messages * bytes + transitions * more);
+        row->part_bytes = most(row->part_bytes, price.buffers * (bytes + more));
     }
     return CANTO_OK;
 }

@@ -1,12 +1,15 @@
 // Linear attention, every kind in the table of layers/mixer.h:
 //
 //     q, k, v = x Wq, x Wk, x Wv;  q, k = feature(q) [/ sqrt(key_dim)], feature(k);  turn q and k
-//     y = read of the decayed state (parallel/recur.h: one affine scan over the sequence)
-//     o = y / (normaliser + eps), or y normed;  o = o * (x Wgate);  out = o Wo
+//     y = read of the state, which decays by constants or by gates of the data (layers/gates.h;
+//         parallel/recur.h: one affine scan over the sequence)
+//     o = y / (normaliser + eps), or y normed;  o = o * (x Wgate) or silu(x Wgate);  out = o Wo
 //
 // Basic: Katharopoulos et al., arXiv 2006.16236. Lightning: Qin et al., arXiv 2405.17381.
-// What is sent is the plan's business. Kept for the backward pass: the incoming states; q and kv
-// before the feature map, y and the gate unless they are recalled. Decoding keeps one state.
+// Retention: Sun et al., arXiv 2307.08621. GLA: Yang et al., arXiv 2312.06635. What is sent is the
+// plan's business. Kept for the backward pass: the incoming states; q and kv before the feature
+// map, y and the gates unless they are recalled. Decoding keeps one state.
+#include "layers/gates.h"
 #include "layers/heads.h"
 #include "parallel/recur.h"
 
@@ -21,13 +24,14 @@ typedef struct linear_layer {
     const canto_mixer_kind *kind;
     canto_heads heads;
     canto_linear_shape shape;
-    canto_matrix w_gate;   // of kinds with a gate
+    canto_gates gates;     // of the state, of gated kinds; g is NULL otherwise
+    canto_matrix w_gate;   // of kinds with an output gate
     float *raw_q, *raw_kv; // projections; [T, q_width], [T, kv_width]
     float *q, *kv;         // after the feature map; the same arrays when nothing is kept
     float *y;              // [T, heads, columns]
     float *gate;           // [T, heads * value_dim]
     float *o;              // [T, heads, value_dim]: y, normalised
-    float *gated;          // o * gate, or o itself without a gate
+    float *gated;          // o * gate or o * silu(gate), or o itself without a gate
     float *rstd;           // [T, heads]
     float *states, *next;  // incoming states of segments; for decoding the state and its successor
     float *dq, *dkv, *dy, *dout, *dgate;
@@ -48,6 +52,8 @@ static canto_status create_recalled(const canto_builder *builder, linear_layer *
     if (layer->kind->gate)
         CANTO_TRY(canto_builder_recall(builder, "gate", tokens * canto_heads_o_width(heads),
                                        &layer->gate));
+    if (layer->kind->gated)
+        CANTO_TRY(canto_gates_create(builder, canto_heads_k_width(heads), &layer->gates));
     layer->base.recalled = canto_arena_mark(&builder->arenas->work);
     return CANTO_OK;
 }
@@ -58,6 +64,7 @@ static canto_status create_features(const canto_builder *builder, linear_layer *
     const int64_t kv_count = builder->tokens * canto_heads_kv_width(&layer->heads);
     layer->q = layer->raw_q;
     layer->kv = layer->raw_kv;
+    if (layer->kind->gated) CANTO_TRY(canto_gates_create_scratch(builder, &layer->gates));
     if (!builder->context->gradients) return CANTO_OK;
     CANTO_TRY(canto_builder_scratch(builder, "q", q_count, &layer->q));
     return canto_builder_scratch(builder, "kv", kv_count, &layer->kv);
@@ -125,7 +132,8 @@ static canto_status set_shape(const canto_builder *builder, const canto_mixer_co
                                         .kv_heads = mixer->kv_heads,
                                         .key_dim = mixer->key_dim,
                                         .value_dim = mixer->value_dim,
-                                        .ones = mixer->normaliser};
+                                        .ones = mixer->normaliser,
+                                        .gated = mixer->kind->gated};
     if (mixer->decay == CANTO_DECAY_NONE) return CANTO_OK;
     float *log_decay;
     CANTO_TRY(canto_builder_hold(builder, "decays", mixer->kv_heads, &log_decay));
@@ -218,7 +226,10 @@ static void read_out(linear_layer *layer, int64_t tokens)
     } else {
         device->kernels->copy(device, count, layer->y, layer->o);
     }
-    if (layer->gate) device->kernels->multiply(device, count, layer->o, layer->gate, layer->gated);
+    if (layer->kind->gate == CANTO_OUTPUT_GATE_LINEAR)
+        device->kernels->multiply(device, count, layer->o, layer->gate, layer->gated);
+    if (layer->kind->gate == CANTO_OUTPUT_GATE_SWISH)
+        device->kernels->glu_forward(device, count, layer->gate, layer->o, layer->gated);
 }
 
 // dy from the gradient of o; needs the rstd of read_out.
@@ -247,6 +258,7 @@ static void project(linear_layer *layer, int64_t first, int64_t tokens, const fl
     const canto_context *context = layer->base.context;
     canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
     features(layer, first, tokens);
+    if (layer->kind->gated) canto_gates_forward(context, &layer->gates, tokens, x);
     if (layer->gate)
         canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
 }
@@ -268,8 +280,8 @@ static canto_status linear_forward(canto_layer *base, const float *x, float *y)
     linear_layer *layer = (linear_layer *)base;
     canto_plan *plan = base->context->plan;
     project(layer, 0, plan->tokens, x);
-    CANTO_TRY(canto_recur_forward(plan, &layer->shape, layer->q, layer->kv, layer->y, layer->states,
-                                  layer->work));
+    CANTO_TRY(canto_recur_forward(plan, &layer->shape, layer->q, layer->kv, layer->gates.g,
+                                  layer->y, layer->states, layer->work));
     linear_output(base, y);
     return CANTO_OK;
 }
@@ -279,19 +291,23 @@ static canto_status linear_recall(canto_layer *base, const float *x)
     linear_layer *layer = (linear_layer *)base;
     canto_plan *plan = base->context->plan;
     project(layer, 0, plan->tokens, x);
-    return canto_recur_again(plan, &layer->shape, layer->q, layer->kv, layer->states, layer->y,
-                             layer->work);
+    return canto_recur_again(plan, &layer->shape, layer->q, layer->kv, layer->gates.g,
+                             layer->states, layer->y, layer->work);
 }
 
 // dx = the gradient through the gate; dout becomes that of the ungated output.
 static void gate_backward(linear_layer *layer, int64_t tokens, const float *x, float *dx)
 {
     const canto_context *context = layer->base.context;
-    const int64_t width = layer->w_gate.out;
-    context->device->kernels->multiply(context->device, tokens * width, layer->dout, layer->o,
-                                       layer->dgate);
-    context->device->kernels->multiply(context->device, tokens * width, layer->dout, layer->gate,
-                                       layer->dout);
+    const canto_device *device = context->device;
+    const int64_t width = layer->w_gate.out, count = tokens * width;
+    if (layer->kind->gate == CANTO_OUTPUT_GATE_SWISH) {
+        device->kernels->glu_backward(device, count, layer->gate, layer->o, layer->dout,
+                                      layer->dgate, layer->dout);
+    } else {
+        device->kernels->multiply(device, count, layer->dout, layer->o, layer->dgate);
+        device->kernels->multiply(device, count, layer->dout, layer->gate, layer->dout);
+    }
     canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, width);
     canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, width, 0, dx);
 }
@@ -303,16 +319,19 @@ static canto_status linear_backward(canto_layer *base, const float *x, const flo
     const canto_matrix *wo = &layer->heads.wo;
     const int64_t tokens = context->plan->tokens;
     features(layer, 0, tokens);
+    if (layer->kind->gated) canto_gates_again(context, &layer->gates, tokens);
     read_out(layer, tokens);
     canto_matrix_backward_weight(context, wo, tokens, layer->gated, dy, wo->out);
     canto_matrix_backward_input(context, wo, tokens, dy, wo->out, 0, layer->dout);
     if (layer->gate) gate_backward(layer, tokens, x, dx);
     read_out_backward(layer, tokens);
-    CANTO_TRY(canto_recur_backward(context->plan, &layer->shape, layer->q, layer->kv, layer->states,
-                                   layer->dy, layer->dq, layer->dkv, layer->work));
+    CANTO_TRY(canto_recur_backward(context->plan, &layer->shape, layer->q, layer->kv,
+                                   layer->gates.g, layer->states, layer->dy, layer->dq, layer->dkv,
+                                   layer->gates.dg, layer->work));
     features_backward(layer, tokens);
     canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv,
                                  layer->gate ? 1 : 0, dx);
+    if (layer->kind->gated) canto_gates_backward(context, &layer->gates, tokens, x, dx);
     return CANTO_OK;
 }
 
@@ -322,9 +341,9 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
     linear_layer *layer = (linear_layer *)base;
     const canto_context *context = base->context;
     project(layer, position, tokens, x);
-    context->device->kernels->linear_forward(context->device, &layer->shape, tokens, layer->q,
-                                             layer->kv, position ? layer->states : NULL, layer->y,
-                                             layer->next);
+    context->device->kernels->linear_forward(
+        context->device, &layer->shape, tokens, layer->q, layer->kv, layer->gates.g,
+        position ? layer->states : NULL, layer->y, layer->next);
     float *spent = layer->states;
     layer->states = layer->next;
     layer->next = spent;

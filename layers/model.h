@@ -33,7 +33,7 @@ typedef struct canto_model_config {
     double init_std;
     int mixers_n;
     canto_mixer_config
-        mixers[CANTO_MIXERS_MAX]; // every letter of the pattern is here, L and S included
+        mixers[CANTO_MIXERS_MAX]; // every letter of the pattern is here, predefined ones included
     canto_recompute recompute;    // for training: changes memory and time, and no bit of a result
 } canto_model_config;
 
@@ -42,7 +42,8 @@ typedef struct canto_model_config {
 canto_status canto_model_config_resolve(canto_model_config *config);
 // The mixer of layer `layer`. Config must be resolved.
 const canto_mixer_config *canto_model_mixer(const canto_model_config *config, int layer);
-// Floats of the largest linear state of any layer (canto_plan_desc.state_count_max).
+// Floats of the largest linear state of any layer with its transition
+// (canto_plan_desc.state_count_max).
 int64_t canto_model_state_count_max(const canto_model_config *config);
 
 typedef struct canto_model canto_model;

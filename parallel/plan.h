@@ -36,7 +36,8 @@ typedef struct canto_plan_desc {
     int sequences_n;
     int64_t sequence_length; // the stream is sequences_n sequences of this length
     int documents_max;
-    int64_t state_count_max; // floats of the largest linear state of the model; 0: none
+    int64_t state_count_max; // floats of the largest linear state of the model with its
+                             // transition (canto_linear_summary_count); 0: none
 } canto_plan_desc;
 
 typedef struct canto_plan_mask {

@@ -1,6 +1,7 @@
 // Runs a fold: sends states, joins them, hands every segment the state that comes in.
 //
-// Sent: what the transport moves (its table entry has the price), one state a message. A run works
+// Sent: what the transport moves (its table entry has the price), one state, or one state with its
+// transition, a message. A run works
 // through the actions of its program until one needs a message that is not there yet; polls go on
 // from there. Messages of one step start as one group, each receive into a place of its own, and
 // meet because all ranks keep the order of the fold. Documents change only small tables: cuts
@@ -88,9 +89,21 @@ static int64_t state_count(const canto_scan *scan)
     return scan->run.heads * scan->run.head_count;
 }
 
+// Floats of a value that begins with segment a.
+static int64_t value_count(const canto_scan *scan, int a)
+{
+    return state_count(scan) + (a > 0 ? scan->run.transition_count : 0);
+}
+
+// Floats from one place of a kind to the next. Goals are states.
+static int64_t place_count(const canto_scan *scan, canto_scan_place_kind kind)
+{
+    return value_count(scan, kind != CANTO_SCAN_STATE);
+}
+
 static const float *read_at(const canto_scan *scan, canto_scan_place place)
 {
-    int64_t offset = place.index * state_count(scan);
+    int64_t offset = place.index * place_count(scan, place.kind);
     if (place.kind == CANTO_SCAN_SUMMARY) return scan->run.summaries + offset;
     return (place.kind == CANTO_SCAN_STATE ? scan->run.states : scan->buffers) + offset;
 }
@@ -98,12 +111,12 @@ static const float *read_at(const canto_scan *scan, canto_scan_place place)
 static float *write_at(const canto_scan *scan, canto_scan_place place)
 {
     return (place.kind == CANTO_SCAN_STATE ? scan->run.states : scan->buffers) +
-           place.index * state_count(scan);
+           place.index * place_count(scan, place.kind);
 }
 
-static canto_tensor tensor_of(const canto_scan *scan, const float *data)
+static canto_tensor tensor_of(const canto_scan *scan, int a, const float *data)
 {
-    return canto_tensor_vector(CANTO_F32, (void *)data, state_count(scan));
+    return canto_tensor_vector(CANTO_F32, (void *)data, value_count(scan, a));
 }
 
 // Nobody reads a value that ends where a document starts.
@@ -114,16 +127,19 @@ static bool is_unread(const canto_scan *scan, const canto_scan_program *program,
            (action->kind == CANTO_SCAN_JOIN || scan->desc.transport->prunes);
 }
 
-void canto_scan_sends(const canto_scan *scan, int64_t count, bool backward, int64_t *messages,
-                      int64_t *bytes)
+void canto_scan_sends(const canto_scan *scan, int64_t count, int64_t transition, bool backward,
+                      int64_t *messages, int64_t *bytes)
 {
     const canto_scan_program *program = &scan->programs[backward];
+    int64_t floats = 0;
     *messages = 0;
     for (int i = 0; i < program->actions_n; i++) {
         const canto_scan_action *action = &program->actions[i];
-        *messages += action->kind == CANTO_SCAN_SEND && !is_unread(scan, program, action);
+        if (action->kind != CANTO_SCAN_SEND || is_unread(scan, program, action)) continue;
+        *messages += 1;
+        floats += count + (action->a > 0 ? transition : 0);
     }
-    *bytes = *messages * count * (int64_t)sizeof(float);
+    *bytes = floats * (int64_t)sizeof(float);
 }
 
 static bool forgets(const canto_scan *scan, const canto_scan_action *action)
@@ -131,15 +147,39 @@ static bool forgets(const canto_scan *scan, const canto_scan_action *action)
     return scan->running->zeros[action->b] > scan->running->zeros[action->m];
 }
 
-// out = A left + right; A = exp(log_decay * tokens) of the right operand's segments, or zero.
-static void join(const canto_scan *scan, const canto_scan_action *action)
+// out = A left + right with the right operand's A, zero where left is NULL; out may be left.
+static void join_states(const canto_scan *scan, int64_t tokens, const float *left,
+                        const float *right, float *out)
 {
     const canto_device *device = scan->desc.device;
     const canto_scan_run *run = &scan->run;
+    const int parts = run->transition_count;
+    if (parts)
+        device->kernels->state_join(device, parts, state_count(scan) / parts, 1,
+                                    right + state_count(scan), left, right, out);
+    else
+        device->kernels->state_join(device, run->heads, run->head_count, tokens, run->log_decay,
+                                    left, right, out);
+}
+
+// out = left + right. What a zero transition is added to is never read.
+static void join_transitions(const canto_scan *scan, const float *left, const float *right,
+                             float *out)
+{
+    const canto_device *device = scan->desc.device;
+    const int64_t n = scan->run.transition_count, at = state_count(scan);
+    if (out != left) device->kernels->copy(device, n, left ? left + at : right + at, out + at);
+    if (left) device->kernels->add(device, n, right + at, out + at);
+}
+
+static void join(const canto_scan *scan, const canto_scan_action *action)
+{
     const float *left = forgets(scan, action) ? NULL : read_at(scan, action->left);
-    const int64_t tokens = scan->running->tokens[action->b] - scan->running->tokens[action->m];
-    device->kernels->state_join(device, run->heads, run->head_count, tokens, run->log_decay, left,
-                                read_at(scan, action->right), write_at(scan, action->out));
+    const float *right = read_at(scan, action->right);
+    float *out = write_at(scan, action->out);
+    join_states(scan, scan->running->tokens[action->b] - scan->running->tokens[action->m], left,
+                right, out);
+    if (scan->run.transition_count && action->a > 0) join_transitions(scan, left, right, out);
 }
 
 // Whether the message that brings an operand (from: its receive, -1: none) has arrived.
@@ -169,10 +209,10 @@ static canto_status start_message(canto_scan *scan, int index)
     canto_comm *comm = scan->desc.comm;
     canto_request *request = &scan->running->requests[index];
     return action->kind == CANTO_SCAN_SEND
-               ? canto_comm_send(comm, action->peer, tensor_of(scan, read_at(scan, action->left)),
-                                 request)
-               : canto_comm_recv(comm, action->peer, tensor_of(scan, write_at(scan, action->out)),
-                                 request);
+               ? canto_comm_send(comm, action->peer,
+                                 tensor_of(scan, action->a, read_at(scan, action->left)), request)
+               : canto_comm_recv(comm, action->peer,
+                                 tensor_of(scan, action->a, write_at(scan, action->out)), request);
 }
 
 static bool is_message(const canto_scan_action *action)
@@ -240,9 +280,9 @@ static canto_status advance(canto_scan *scan, bool block)
 canto_status canto_scan_start(canto_scan *scan, const canto_scan_run *run)
 {
     CANTO_CHECK(!scan->running, "scan: a run is already under way");
-    CANTO_CHECK(run->heads * run->head_count <= scan->desc.state_count_max,
-                "scan: a state of %lld floats, made for %lld",
-                (long long)(run->heads * run->head_count), (long long)scan->desc.state_count_max);
+    const int64_t count = run->heads * run->head_count + run->transition_count;
+    CANTO_CHECK(count <= scan->desc.state_count_max, "scan: a state of %lld floats, made for %lld",
+                (long long)count, (long long)scan->desc.state_count_max);
     scan->run = *run;
     scan->next = 0;
     const canto_scan_program *program = scan->running = &scan->programs[run->backward];

@@ -6,13 +6,19 @@
 // backward pass is the same fold on mirrored numbering: G_s, the gradient of the state that leaves
 // segment s, is the fold of the segments after it with W_s (the gradient of the incoming state from
 // own tokens) in the place of U_s. With a constant decay A_s = exp(log_decay * tokens) is known to
-// everybody and never travels; a document that starts inside a segment makes A_s = 0, and nothing
-// crosses a boundary where a document starts.
+// everybody and never travels. Where the data decide, A_s = diag(exp(transition)) is the sum of the
+// segment's gates, kept as a logarithm, and travels beside U_s, or beside W_s in the backward pass
+// (its transpose is itself): to keep what the forward pass has sent would spare one part in the
+// columns of a state. A document that starts inside a segment makes A_s = 0, which is a flag and no
+// number, and nothing crosses a boundary where a document starts.
+//
+// A value that folds [a, b) is a state if a = 0, otherwise a state with its transition: what a
+// message holds follows from its name.
 //
 //     lasp1    W-1 messages, (W-1) states           a chain, each rank after its predecessor
 //                                                   (Sun et al., arXiv 2404.02882)
-//     lasp2    W(W-1) messages, W(W-1) summaries    everybody gets every summary and folds
-//                                                   (Sun et al., arXiv 2502.07563)
+//     lasp2    W(W-1) messages, W(W-1) states,      everybody gets every summary and folds
+//              (W-1)(W-1) transitions               (Sun et al., arXiv 2502.07563)
 //
 // (One sequence, contiguous; zigzag has up to twice the segments.) Bytes do not depend on the
 // number of tokens. A chain is not continued where a document starts at the segment's first token,
@@ -78,6 +84,8 @@ canto_status canto_fold_verify(const canto_fold *fold);
 // What one layer's scan sends, all ranks together; a message is one state.
 typedef struct canto_scan_price {
     int64_t messages, backward_messages;
+    int64_t transitions, backward_transitions; // messages that hold a transition, too, if there are
+                                               // any
     int buffers; // states that the rank with most segments keeps for others
 } canto_scan_price;
 // Pure; local; memory of its own. The shards are real.
@@ -91,7 +99,7 @@ typedef struct canto_scan_desc {
     canto_comm *comm;           // borrowed; the lane, of the device
     const canto_transport *transport;
     const canto_shards *shards; // borrowed; real even when the arena is measuring
-    int64_t state_count_max;    // floats of the largest state
+    int64_t state_count_max;    // floats of the largest state with its transition
 } canto_scan_desc;
 
 // tables: the host's memory; memory: the device's.
@@ -101,18 +109,21 @@ canto_status canto_scan_create(canto_arena *tables, canto_arena *memory,
 // Tells where documents start, from now on. Pure, no allocation.
 canto_status canto_scan_documents(canto_scan *scan, const canto_documents *documents);
 uint64_t canto_scan_digest(const canto_scan *scan); // of fold and resets
-// What one run sends from this rank under the current documents, for states of `state_count`
-// floats. Pure.
-void canto_scan_sends(const canto_scan *scan, int64_t state_count, bool backward, int64_t *messages,
-                      int64_t *bytes);
+// What one run sends from this rank under the current documents, for states of `state_count` floats
+// with transitions of `transition_count`. Pure.
+void canto_scan_sends(const canto_scan *scan, int64_t state_count, int64_t transition_count,
+                      bool backward, int64_t *messages, int64_t *bytes);
 
 // What one run folds. Arrays live until the finish.
 typedef struct canto_scan_run {
     int heads;              // states decay per head
     int64_t head_count;     // floats of one head's state
     const float *log_decay; // [heads] of the device, or NULL (no decay)
+    int transition_count;   // 0, or the number of equal parts of a state (rows of all heads)
+                            // whose decays the data decide; then log_decay is NULL
     bool backward;          // fold the segments after each of mine instead of those before
-    const float *summaries; // [my segments, heads * head_count]: U, or W in the backward pass
+    const float *summaries; // [my segments, heads * head_count | transition_count]: U, or W in the
+                            // backward pass, and the logarithm of A
     float *states; // [my segments, heads * head_count]: the incoming state, or G; zero where
                    // nothing comes in
 } canto_scan_run;

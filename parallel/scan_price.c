@@ -62,13 +62,16 @@ static void set_segments(const canto_shards *shards, const canto_documents *docu
     p->cut[n] = false;
 }
 
-static canto_status count(pricing *p, const canto_transport *transport, int64_t *messages)
+static canto_status count(pricing *p, const canto_transport *transport, int64_t *messages,
+                          int64_t *transitions)
 {
     CANTO_TRY(canto_fold_make(&p->fold, transport));
     for (int i = 0; i < p->fold.ops_n; i++) {
         const canto_fold_op *op = &p->fold.ops[i];
         const bool unread = transport->prunes && p->cut[op->b];
-        *messages += op->from != op->to && !unread;
+        if (op->from == op->to || unread) continue;
+        *messages += 1;
+        *transitions += op->a > 0;
     }
     return CANTO_OK;
 }
@@ -85,11 +88,11 @@ canto_status canto_scan_price_make(const canto_transport *transport, const canto
     canto_status status = open_pricing(transport, shards, &arena, &p);
     if (status == CANTO_OK) {
         set_segments(shards, documents, false, &p);
-        status = count(&p, transport, &out->messages);
+        status = count(&p, transport, &out->messages, &out->transitions);
     }
     if (status == CANTO_OK) {
         set_segments(shards, documents, true, &p);
-        status = count(&p, transport, &out->backward_messages);
+        status = count(&p, transport, &out->backward_messages, &out->backward_transitions);
     }
     canto_arena_destroy(&arena);
     return status;

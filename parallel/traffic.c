@@ -30,8 +30,8 @@ canto_traffic canto_plan_recur_traffic(const canto_plan *plan, const canto_linea
 {
     canto_traffic sum = {0};
     if (plan->shards.size > 1)
-        canto_scan_sends(plan->scan, canto_linear_state_count(shape), backward, &sum.messages,
-                         &sum.bytes);
+        canto_scan_sends(plan->scan, canto_linear_state_count(shape),
+                         canto_linear_transition_count(shape), backward, &sum.messages, &sum.bytes);
     return sum;
 }
 

@@ -33,15 +33,18 @@ static inline int64_t canto_attention_kv_width(const canto_attention_shape *shap
            (int64_t)shape->value_heads * shape->value_dim;
 }
 
-// Linear attention with a constant decay per key/value head (log_decay NULL: none):
-//     S_t = exp(log_decay[g]) S_{t-1} + k_t x_t',   y_t = S_t' q_t,   g = h / (heads / kv_heads),
+// Linear attention, query head h reading the state of key/value head g = h / (heads / kv_heads):
+//     S_t = diag(exp(a_t)) S_{t-1} + k_t x_t',   y_t = S_t' q_t,
 // x_t = v_t, with a constant 1 appended when `ones` is set (the normaliser column). The state of a
-// head is [key_dim, value_dim + ones].
+// head is [key_dim, value_dim + ones]. a_t is the constant log_decay[g] (NULL: 0) for all of
+// key_dim, or the head's part of the data's own gates [T, kv_heads, key_dim] when `gated` is set.
 typedef struct canto_linear_shape {
     int heads, kv_heads;
     int key_dim, value_dim;
     bool ones;
-    const float *log_decay; // borrowed, in device memory, [kv_heads], each <= 0, or NULL
+    // borrowed, in device memory, [kv_heads], each <= 0, or NULL; NULL when gated
+    const float *log_decay;
+    bool gated;
 } canto_linear_shape;
 
 static inline int canto_linear_columns(const canto_linear_shape *shape)
@@ -57,6 +60,19 @@ static inline int64_t canto_linear_kv_width(const canto_linear_shape *shape)
 static inline int64_t canto_linear_state_count(const canto_linear_shape *shape)
 {
     return (int64_t)shape->kv_heads * shape->key_dim * canto_linear_columns(shape);
+}
+
+// Floats of a token's gates, and of what a run's gates sum to: how much of each row of the incoming
+// state is left at its end, as a logarithm. 0 where that is known without.
+static inline int64_t canto_linear_transition_count(const canto_linear_shape *shape)
+{
+    return shape->gated ? (int64_t)shape->kv_heads * shape->key_dim : 0;
+}
+
+// Floats of a summary: a state and its transition, side by side.
+static inline int64_t canto_linear_summary_count(const canto_linear_shape *shape)
+{
+    return canto_linear_state_count(shape) + canto_linear_transition_count(shape);
 }
 
 typedef enum canto_feature {
@@ -106,29 +122,31 @@ typedef struct canto_kernels {
 
     // --- linear attention over a run of tokens of one document; see canto_linear_shape ---
     // q, dq [T, heads, key_dim]; kv, dkv [T, kv_heads * key_dim | kv_heads * value_dim];
-    // y, dy [T, heads, columns]; states [kv_heads, key_dim, columns].
+    // gates, dgates [T, kv_heads, key_dim], each gate <= 0, or NULL unless the shape is gated;
+    // y, dy [T, heads, columns]; states [kv_heads, key_dim, columns]; transitions [kv_heads,
+    // key_dim]; summaries [state | transition]. Below, A_t = diag(exp(sum of a up to and with
+    // token t)), a as in canto_linear_shape.
     size_t (*linear_work_bytes)(const canto_linear_shape *shape,
                                 int64_t tokens); // for linear_backward
     // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token.
     void (*linear_forward)(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *kv, const float *state_in,
-                           float *y, float *state_out);
-    // state_out of a run that starts from zero: what a segment publishes.
+                           int64_t tokens, const float *q, const float *kv, const float *gates,
+                           const float *state_in, float *y, float *state_out);
+    // state_out of a run that starts from zero, and the sum of its gates: what a segment publishes.
     void (*linear_summary)(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *kv, float *state_out);
-    // y_t += exp(t log_decay) q_t' state_in, t = 1 for the first token: what the incoming state
-    // adds to a pass that started from zero.
+                           int64_t tokens, const float *kv, const float *gates, float *summary);
+    // y_t += (A_t state_in)' q_t: what the incoming state adds to a pass that started from zero.
     void (*linear_read)(const canto_device *device, const canto_linear_shape *shape, int64_t tokens,
-                        const float *q, const float *state_in, float *y);
-    // dstate_in of a run whose dstate_out is zero: sum_t exp(t log_decay) q_t dy_t'.
+                        const float *q, const float *gates, const float *state_in, float *y);
+    // dstate_in of a run whose dstate_out is zero, sum_t A_t q_t dy_t', and the sum of its gates.
     void (*linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
-                                    int64_t tokens, const float *q, const float *dy,
-                                    float *dstate_in);
-    // dq and dkv of the run; state_in and dstate_out may be NULL (zero).
+                                    int64_t tokens, const float *q, const float *gates,
+                                    const float *dy, float *summary);
+    // dq, dkv and dgates of the run; state_in and dstate_out may be NULL (zero).
     void (*linear_backward)(const canto_device *device, const canto_linear_shape *shape,
-                            int64_t tokens, const float *q, const float *kv, const float *state_in,
-                            const float *dy, const float *dstate_out, float *dq, float *dkv,
-                            void *work);
+                            int64_t tokens, const float *q, const float *kv, const float *gates,
+                            const float *state_in, const float *dy, const float *dstate_out,
+                            float *dq, float *dkv, float *dgates, void *work);
     // Joins neighbouring runs of segments: out = A left + right; A = exp(log_decay[h] * tokens),
     // with log_decay NULL: 1. left, right, out: [heads, head_count]; left NULL: zero. out may be
     // left or right.
@@ -152,6 +170,7 @@ typedef struct canto_kernels {
     // y = silu(gate) * up, n elements each
     void (*glu_forward)(const canto_device *device, int64_t n, const float *gate, const float *up,
                         float *y);
+    // dup may be dy.
     void (*glu_backward)(const canto_device *device, int64_t n, const float *gate, const float *up,
                          const float *dy, float *dgate, float *dup);
     // y = feature(x): identity, 1 + elu(x), silu(x); `rows` rows of n columns at distance stride in
@@ -161,6 +180,13 @@ typedef struct canto_kernels {
     // dx = feature'(x) dy. dx may be dy.
     void (*feature_backward)(const canto_device *device, canto_feature feature, int64_t rows,
                              int64_t n, int64_t stride, const float *x, const float *dy, float *dx);
+    // y = log(sigmoid(x + bias)) / divisor, rows of n dense elements, bias [n]. y may be x.
+    void (*log_sigmoid_forward)(const canto_device *device, int64_t rows, int64_t n, float divisor,
+                                const float *x, const float *bias, float *y);
+    // dx, which may be dy, and dbias += its sum over rows.
+    void (*log_sigmoid_backward)(const canto_device *device, int64_t rows, int64_t n, float divisor,
+                                 const float *x, const float *bias, const float *dy, float *dx,
+                                 float *dbias);
     // In place: pairs (x[j], x[j + dim/2]) of each head turned by the row's angle j; direction +1
     // forward, -1 backward. x: `rows` rows at distance stride, heads * dim used; table [rows,
     // dim/2, 2] = cos, sin.

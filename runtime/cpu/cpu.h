@@ -22,23 +22,24 @@ void canto_cpu_attention_merge(const canto_device *device, int64_t entries, int 
 void canto_cpu_attention_delta(const canto_device *device, int64_t entries, int value_dim,
                                const float *dout, const float *o, float *delta);
 
-// --- linear.c, linear_backward.c, linear_normalise.c ---
+// --- linear_*.c, gated_*.c ---
 
 size_t canto_cpu_linear_work_bytes(const canto_linear_shape *shape, int64_t tokens);
 void canto_cpu_linear_forward(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *q, const float *kv,
+                              int64_t tokens, const float *q, const float *kv, const float *gates,
                               const float *state_in, float *y, float *state_out);
 void canto_cpu_linear_summary(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *kv, float *state_out);
+                              int64_t tokens, const float *kv, const float *gates, float *summary);
 void canto_cpu_linear_read(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *state_in, float *y);
+                           int64_t tokens, const float *q, const float *gates,
+                           const float *state_in, float *y);
 void canto_cpu_linear_backward_summary(const canto_device *device, const canto_linear_shape *shape,
-                                       int64_t tokens, const float *q, const float *dy,
-                                       float *dstate_in);
+                                       int64_t tokens, const float *q, const float *gates,
+                                       const float *dy, float *summary);
 void canto_cpu_linear_backward(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *q, const float *kv,
+                               int64_t tokens, const float *q, const float *kv, const float *gates,
                                const float *state_in, const float *dy, const float *dstate_out,
-                               float *dq, float *dkv, void *work);
+                               float *dq, float *dkv, float *dgates, void *work);
 void canto_cpu_linear_normalise(const canto_device *device, int64_t entries, int value_dim,
                                 float eps, const float *y, float *o);
 void canto_cpu_linear_normalise_backward(const canto_device *device, int64_t entries, int value_dim,
@@ -63,6 +64,11 @@ void canto_cpu_norm_forward(const canto_device *device, int64_t rows, int64_t n,
 void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n, const float *x,
                              const float *w, const float *rstd, const float *dy, float *dx,
                              float *dw);
+void canto_cpu_log_sigmoid_forward(const canto_device *device, int64_t rows, int64_t n,
+                                   float divisor, const float *x, const float *bias, float *y);
+void canto_cpu_log_sigmoid_backward(const canto_device *device, int64_t rows, int64_t n,
+                                    float divisor, const float *x, const float *bias,
+                                    const float *dy, float *dx, float *dbias);
 void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
                     const float *table, int direction, float *x);
 void canto_cpu_embed_forward(const canto_device *device, int64_t tokens, int64_t n,

@@ -66,4 +66,21 @@ static inline float canto_cpu_sigmoid(float x)
     return 1.0f / (1.0f + canto_cpu_exp(-x));
 }
 
+// log(sigmoid(x)) = min(x, 0) - log(1 + e), e = exp(-|x|), to 2e-7 of itself: with s = e / (2 + e)
+// <= 1/3, log(1 + e) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
+static inline float canto_cpu_log_sigmoid(float x)
+{
+    const float e = canto_cpu_exp(x < 0 ? x : -x);
+    const float s = e / (2.0f + e);
+    const float s2 = s * s;
+    float p = 1.0f / 13;
+    p = p * s2 + 1.0f / 11;
+    p = p * s2 + 1.0f / 9;
+    p = p * s2 + 1.0f / 7;
+    p = p * s2 + 1.0f / 5;
+    p = p * s2 + 1.0f / 3;
+    p = p * s2 + 1.0f;
+    return (x < 0 ? x : 0.0f) - 2.0f * s * p;
+}
+
 #endif

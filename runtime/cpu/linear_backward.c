@@ -10,7 +10,7 @@
 // States and G are kept transposed, [columns, key_dim], which is how dq and dk read them; a copy of
 // G the other way round serves dx. Keeps one chunk on the stack, one state per chunk in `work`.
 #include "runtime/cpu/cpu.h"
-#include "runtime/cpu/linear_block.h"
+#include "runtime/cpu/gated_block.h"
 
 #include <stdalign.h>
 
@@ -63,7 +63,8 @@ static int64_t work_count(const canto_linear_head *it, int64_t tokens)
 size_t canto_cpu_linear_work_bytes(const canto_linear_shape *shape, int64_t tokens)
 {
     const canto_linear_head it = canto_linear_head_make(shape, 0, 0);
-    return (size_t)(shape->kv_heads * work_count(&it, tokens)) * sizeof(float);
+    const int64_t count = shape->gated ? canto_gated_work_count(&it) : work_count(&it, tokens);
+    return (size_t)(shape->kv_heads * count) * sizeof(float);
 }
 
 static work_of_head work_make(const canto_linear_head *it, int64_t tokens, float *work)
@@ -202,16 +203,21 @@ static void head_backward(const canto_linear_head *it, int64_t tokens, const arr
 }
 
 void canto_cpu_linear_backward(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *q, const float *kv,
+                               int64_t tokens, const float *q, const float *kv, const float *gates,
                                const float *state_in, const float *dy, const float *dstate_out,
-                               float *dq, float *dkv, void *work)
+                               float *dq, float *dkv, float *dgates, void *work)
 {
     const arrays a = {q, kv, dy, dq, dkv};
+    const canto_gated_arrays gated = {q, kv, gates, dy, state_in, dstate_out, dq, dkv, dgates};
     if (tokens == 0) return;
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
         const work_of_head w = work_make(&it, tokens, work);
-        head_backward(&it, tokens, &a, state_in, dstate_out, &w);
+        if (shape->gated)
+            canto_gated_backward_head(&it, tokens, &gated,
+                                      (float *)work + g * canto_gated_work_count(&it));
+        else
+            head_backward(&it, tokens, &a, state_in, dstate_out, &w);
     }
 }

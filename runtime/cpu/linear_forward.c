@@ -4,7 +4,7 @@
 // one chunk on the stack; key/value heads are independent, so that the result does not depend on
 // the number of threads.
 #include "runtime/cpu/cpu.h"
-#include "runtime/cpu/linear_block.h"
+#include "runtime/cpu/gated_block.h"
 
 #include <stdalign.h>
 
@@ -83,13 +83,16 @@ static void forward_head(const canto_linear_head *it, int64_t tokens, const floa
 }
 
 void canto_cpu_linear_forward(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *q, const float *kv,
+                              int64_t tokens, const float *q, const float *kv, const float *gates,
                               const float *state_in, float *y, float *state_out)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        forward_head(&it, tokens, q, kv, state_in, y, state_out);
+        if (shape->gated)
+            canto_gated_forward_head(&it, tokens, q, kv, gates, state_in, y, state_out);
+        else
+            forward_head(&it, tokens, q, kv, state_in, y, state_out);
     }
 }
 
@@ -111,11 +114,15 @@ static void read_head(const canto_linear_head *it, int64_t tokens, const float *
 }
 
 void canto_cpu_linear_read(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *state_in, float *y)
+                           int64_t tokens, const float *q, const float *gates,
+                           const float *state_in, float *y)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        read_head(&it, tokens, q, state_in, y);
+        if (shape->gated)
+            canto_gated_read_head(&it, tokens, q, gates, state_in, y);
+        else
+            read_head(&it, tokens, q, state_in, y);
     }
 }

@@ -3,7 +3,7 @@
 // one walk over chunks of 64 tokens with one product each. Keeps one state and one chunk on the
 // stack.
 #include "runtime/cpu/cpu.h"
-#include "runtime/cpu/linear_block.h"
+#include "runtime/cpu/gated_block.h"
 
 #include <stdalign.h>
 
@@ -31,12 +31,15 @@ static void summarise(const canto_linear_head *it, int64_t tokens, const float *
 }
 
 void canto_cpu_linear_summary(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *kv, float *state_out)
+                              int64_t tokens, const float *kv, const float *gates, float *summary)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        summarise(&it, tokens, kv, state_out);
+        if (shape->gated)
+            canto_gated_summary_head(&it, tokens, kv, gates, summary);
+        else
+            summarise(&it, tokens, kv, summary);
     }
 }
 
@@ -66,12 +69,15 @@ static void summarise_backward(const canto_linear_head *it, int64_t tokens, cons
 }
 
 void canto_cpu_linear_backward_summary(const canto_device *device, const canto_linear_shape *shape,
-                                       int64_t tokens, const float *q, const float *dy,
-                                       float *dstate_in)
+                                       int64_t tokens, const float *q, const float *gates,
+                                       const float *dy, float *summary)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        summarise_backward(&it, tokens, q, dy, dstate_in);
+        if (shape->gated)
+            canto_gated_backward_summary_head(&it, tokens, q, gates, dy, summary);
+        else
+            summarise_backward(&it, tokens, q, dy, summary);
     }
 }

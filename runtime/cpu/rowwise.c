@@ -2,6 +2,7 @@
 // arXiv 2104.09864), embedding. Sums over rows are split over threads by columns, so that the
 // number of threads does not change the bits.
 #include "runtime/cpu/cpu.h"
+#include "runtime/cpu/exp.h"
 
 #include <math.h>
 #include <string.h>
@@ -65,6 +66,38 @@ void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n
     for (int64_t t = 0; t < rows; t++)
         norm_row_backward(n, x + t * n, w, rstd[t], dy + t * n, dx + t * n);
     if (dw) norm_weight_backward(rows, n, x, rstd, dy, dw);
+}
+
+void canto_cpu_log_sigmoid_forward(const canto_device *device, int64_t rows, int64_t n,
+                                   float divisor, const float *x, const float *bias, float *y)
+{
+    const float factor = 1.0f / divisor;
+#pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
+    for (int64_t t = 0; t < rows; t++) {
+        for (int64_t i = 0; i < n; i++)
+            y[t * n + i] = factor * canto_cpu_log_sigmoid(x[t * n + i] + bias[i]);
+    }
+}
+
+void canto_cpu_log_sigmoid_backward(const canto_device *device, int64_t rows, int64_t n,
+                                    float divisor, const float *x, const float *bias,
+                                    const float *dy, float *dx, float *dbias)
+{
+    const float factor = 1.0f / divisor;
+#pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
+    for (int64_t c0 = 0; c0 < n; c0 += COLUMNS) {
+        const int64_t width = n - c0 < COLUMNS ? n - c0 : COLUMNS;
+        double sum[COLUMNS] = {0};
+        for (int64_t t = 0; t < rows; t++) {
+            const int64_t row = t * n + c0;
+            for (int64_t i = 0; i < width; i++) {
+                const float slope = canto_cpu_sigmoid(-(x[row + i] + bias[c0 + i]));
+                dx[row + i] = factor * slope * dy[row + i];
+                sum[i] += (double)dx[row + i];
+            }
+        }
+        for (int64_t i = 0; i < width; i++) dbias[c0 + i] += (float)sum[i];
+    }
 }
 
 void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,

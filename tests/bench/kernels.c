@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROUNDS = 15, TESTS = 6, GEMM = 512 };
+enum { ROUNDS = 15, TESTS = 9, GEMM = 512 };
 
 typedef struct bench {
     int64_t tokens;
     canto_attention_shape softmax;
-    canto_linear_shape linear;
+    canto_linear_shape linear, gated;
+    float *gates, *dgates;
     float *q, *kv, *o, *lse, *delta, *dout, *dq, *dkv, *state;
     void *work;
 } bench;
@@ -47,19 +48,38 @@ static void run_softmax_backward(const bench *b)
 
 static void run_linear_forward(const bench *b)
 {
-    cpu->linear_forward(device, &b->linear, b->tokens, b->q, b->kv, NULL, b->o, NULL);
+    cpu->linear_forward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL, b->o, NULL);
 }
 
 static void run_linear_backward(const bench *b)
 {
-    cpu->linear_backward(device, &b->linear, b->tokens, b->q, b->kv, NULL, b->dout, NULL, b->dq,
-                         b->dkv, b->work);
+    cpu->linear_backward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL, b->dout, NULL,
+                         b->dq, b->dkv, NULL, b->work);
 }
 
 static void run_linear_token(const bench *b)
 {
     for (int i = 0; i < 100; i++)
-        cpu->linear_forward(device, &b->linear, 1, b->q, b->kv, b->state, b->o, b->state);
+        cpu->linear_forward(device, &b->linear, 1, b->q, b->kv, NULL, b->state, b->o, b->state);
+}
+
+static void run_gated_forward(const bench *b)
+{
+    cpu->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL, b->o, NULL);
+}
+
+static void run_gated_backward(const bench *b)
+{
+    cpu->linear_backward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL, b->dout, NULL,
+                         b->dq, b->dkv, b->dgates, b->work);
+}
+
+// Gates so strong that every chunk is one token.
+static void run_forgetting_forward(const bench *b)
+{
+    for (int64_t i = 0; i < b->tokens * canto_linear_transition_count(&b->gated); i++)
+        b->dgates[i] = -50;
+    cpu->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->dgates, NULL, b->o, NULL);
 }
 
 static int ascending(const void *a, const void *b)
@@ -79,13 +99,17 @@ static float *random_floats(int64_t n)
 static bench make(int64_t tokens, int heads, int dim)
 {
     bench b = {.tokens = tokens, .softmax = {heads, heads, heads, dim, dim, 0.125f}};
-    b.linear = (canto_linear_shape){heads, heads, dim, dim, false, NULL};
+    b.linear = (canto_linear_shape){heads, heads, dim, dim, false, NULL, false};
+    b.gated = (canto_linear_shape){heads, heads, dim, dim, false, NULL, true};
     const int64_t n = tokens * heads * dim + GEMM * GEMM;
     float **arrays[] = {&b.q, &b.o, &b.lse, &b.delta, &b.dout, &b.dq};
     for (int i = 0; i < 6; i++) *arrays[i] = random_floats(n);
     b.kv = random_floats(2 * n);
     b.dkv = random_floats(2 * n);
     b.state = random_floats(canto_linear_state_count(&b.linear));
+    b.gates = random_floats(n);
+    b.dgates = random_floats(n);
+    for (int64_t i = 0; i < n; i++) b.gates[i] = -0.05f * b.gates[i] * b.gates[i];
     b.work = malloc(cpu->linear_work_bytes(&b.linear, tokens));
     return b;
 }
@@ -100,6 +124,9 @@ static const struct {
     {"linear forward", run_linear_forward},
     {"linear backward", run_linear_backward},
     {"linear, 100 single tokens", run_linear_token},
+    {"gated forward", run_gated_forward},
+    {"gated backward", run_gated_backward},
+    {"gated forward, gates -50", run_forgetting_forward},
 };
 
 // Operations that the result needs: causal pairs are counted once, chunks of 64 in the linear ones.
@@ -113,6 +140,8 @@ static void count_flops(const bench *b, double flops[TESTS])
     flops[3] = 4 * d * chunk_pairs + 4 * d * d * n * heads;
     flops[4] = 10 * d * chunk_pairs + 10 * d * d * n * heads;
     flops[5] = 100 * 4 * d * d * heads;
+    flops[6] = flops[8] = flops[3];
+    flops[7] = flops[4];
 }
 
 int main(int argc, char **argv)

@@ -38,12 +38,23 @@ static void test_defaults(void **state)
     assert_int_equal(c.model.vocab, 256);
     assert_true(c.model.tied);
     assert_true(c.model.norm_eps == 1e-5 && c.model.rope_base == 1e4 && c.model.init_std == 0.02);
-    assert_int_equal(c.model.mixers_n, 2);
+    assert_int_equal(c.model.mixers_n, 4);
     assert_int_equal(c.model.mixers[0].letter, 'L');
     assert_string_equal(c.model.mixers[0].kind->name, "lightning");
     assert_int_equal(c.model.mixers[0].decay, CANTO_DECAY_ALIBI_LAYERED);
     assert_int_equal(c.model.mixers[1].letter, 'S');
     assert_true(c.model.mixers[1].kind->softmax && c.model.mixers[1].rope);
+    assert_int_equal(c.model.mixers[2].letter, 'R');
+    assert_string_equal(c.model.mixers[2].kind->name, "retention");
+    assert_int_equal(c.model.mixers[2].decay, CANTO_DECAY_RETENTION);
+    assert_true(c.model.mixers[2].rope);
+    assert_int_equal(c.model.mixers[2].key_dim, 64);
+    assert_int_equal(c.model.mixers[2].value_dim, 128);
+    assert_int_equal(c.model.mixers[3].letter, 'G');
+    assert_string_equal(c.model.mixers[3].kind->name, "gla");
+    assert_false(c.model.mixers[3].rope);
+    assert_int_equal(c.model.mixers[3].key_dim, 32);
+    assert_int_equal(c.model.mixers[3].value_dim, 64);
     assert_string_equal(c.parallel.softmax->name, "ring");
     assert_string_equal(c.parallel.linear->name, "lasp2");
     assert_int_equal(c.parallel.layout, CANTO_LAYOUT_ZIGZAG);
@@ -85,16 +96,32 @@ static void test_mixers(void **state)
                         "      kind: lightning\n"
                         "    - {kind: basic, letter: B, heads: 2, kv_heads: 1}\n";
     CANTO_TEST_OK(configs_parse(text, sizeof text - 1, &c));
-    assert_int_equal(c.model.mixers_n, 4);
+    assert_int_equal(c.model.mixers_n, 6);
     assert_int_equal(c.model.mixers[0].letter, 'L'); // redefined where it was
     assert_int_equal(c.model.mixers[0].decay, CANTO_DECAY_NONE);
     assert_int_equal(c.model.mixers[1].letter, 'S');
-    assert_int_equal(c.model.mixers[2].window, 16);
-    assert_true(c.model.mixers[2].rope);
-    assert_true(c.model.mixers[3].normaliser && !c.model.mixers[3].rope);
-    assert_int_equal(c.model.mixers[3].kv_heads, 1);
+    assert_int_equal(c.model.mixers[4].window, 16);
+    assert_true(c.model.mixers[4].rope);
+    assert_true(c.model.mixers[5].normaliser && !c.model.mixers[5].rope);
+    assert_int_equal(c.model.mixers[5].kv_heads, 1);
     CANTO_TEST_OK(configs_override("model.mixers=[{letter: W, kind: basic}]", &c));
-    assert_int_equal(c.model.mixers_n, 3);
+    assert_int_equal(c.model.mixers_n, 5);
+}
+
+// A mixer that nobody uses needs no room in the model, and stays as it was written.
+static void test_unused_mixers(void **state)
+{
+    (void)state;
+    canto_config c, again;
+    const char text[] = "model: {pattern: LS, heads: 1}\n";
+    CANTO_TEST_OK(configs_parse(text, sizeof text - 1, &c));
+    assert_int_equal(c.model.mixers[2].value_dim, 0); // retention of 512
+    assert_int_equal(c.model.mixers[3].key_dim, 128);
+    char *written = canto_config_text(&c);
+    CANTO_TEST_OK(configs_parse(written, strlen(written), &again));
+    assert_int_equal(again.model.mixers[2].value_dim, 0);
+    CANTO_TEST_OK(canto_config_same_model(&c, &again));
+    free(written);
 }
 
 // The line of `table` that begins with `name`.
@@ -173,8 +200,8 @@ static void test_json(void **state)
     const json_t *dir = json_object_get(json_object_get(all, "run.dir"), "value");
     assert_string_equal(json_string_value(dir), "a\"b\xC3\xA9");
     const json_t *mixers = json_object_get(json_object_get(all, "model.mixers"), "value");
-    assert_int_equal(json_array_size(mixers), 3);
-    const json_t *kind = json_object_get(json_array_get(mixers, 2), "kind");
+    assert_int_equal(json_array_size(mixers), 5);
+    const json_t *kind = json_object_get(json_array_get(mixers, 4), "kind");
     assert_string_equal(json_string_value(kind), "basic");
     json_decref(all);
     free(text);
@@ -328,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_table_of_keys),
         cmocka_unit_test(test_mixers),
+        cmocka_unit_test(test_unused_mixers),
         cmocka_unit_test(test_overrides_win_and_origins_show),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_help_names_every_key),

@@ -126,6 +126,12 @@ static const bad_file bad_files[] = {
      "model.mixers must be a list of mixers"},
     {"window of a linear mixer", TEXT("model:\n  mixers: [{letter: W, kind: basic, window: 4}]\n"),
      2, 11, "model.mixers W|window"},
+    {"constant decay of gates", TEXT("model:\n  mixers: [{letter: W, kind: gla, decay: alibi}]\n"),
+     2, 11, "model.mixers W|decays as its input decides"},
+    {"retention too wide", TEXT("model: {pattern: R, heads: 1}\n"), 1, 28,
+     "model.mixers R: key_dim 256 or value_dim 512 is above 256"},
+    {"odd width of gates", TEXT("model: {pattern: G, d_model: 12}\n"), 1, 30,
+     "model.mixers G: 4 heads do not divide model.d_model = 12 into even widths"},
     {"decay of softmax", TEXT("model:\n  mixers: [{letter: W, kind: softmax, decay: alibi}]\n"), 2,
      11, "model.mixers W|decay"},
     {"heads not divisible by kv_heads", TEXT("model:\n  heads: 4\n  kv_heads: 3\n"), 3, 13,
@@ -215,8 +221,8 @@ static void test_too_many(void **state)
                  letter);
     }
     strcat(list, "]}");
-    configs_check("mixers", configs_parse(list, strlen(list), &config),
-                  "bad.yaml:16:1: ", "model.mixers must have at most 16 letters, L and S included");
+    configs_check("mixers", configs_parse(list, strlen(list), &config), "bad.yaml:14:1: ",
+                  "model.mixers must have at most 16 letters, predefined ones included");
     text = repeated("train: {", "long", 100, ": 1}");
     configs_check("name", configs_parse(text, strlen(text), &config),
                   "bad.yaml:1:9: ", "unknown key 'longlong|longl...' in section train");

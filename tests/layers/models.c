@@ -11,7 +11,7 @@
 
 typedef struct row {
     const char *name;
-    const char *pattern, *kind; // of L
+    const char *pattern, *kind; // of L; R and G are what they are by default
     canto_decay decay;
     bool normaliser, rope_linear, tied;
     int heads, kv_heads; // of all mixers
@@ -31,11 +31,26 @@ static const row rows[MODELS_N] = {
     {"basic with normaliser and decay", "LS", "basic", CANTO_DECAY_ALIBI, true, false, false, 2, 1,
      0, 2},
     {"softmax alone", "S", NULL, CANTO_DECAY_NONE, false, false, false, 4, 2, 0, 0},
+    {"lightning, gates, softmax, grouped heads", "LGLS", "lightning", CANTO_DECAY_ALIBI_LAYERED,
+     false, false, false, 4, 2, 0, 0},
+    {"retention, gates, lightning, softmax, tied", "RGLS", "lightning", CANTO_DECAY_ALIBI_LAYERED,
+     false, false, true, 2, 2, 0, 4},
 };
 
 const char *models_name(int which)
 {
     return rows[which].name;
+}
+
+static void add_default(const char *kind_name, char letter, canto_model_config *out)
+{
+    const canto_mixer_kind *kind = canto_mixer_kind_find(kind_name);
+    if (!strchr(out->pattern, letter)) return;
+    out->mixers[out->mixers_n++] = (canto_mixer_config){.letter = letter,
+                                                        .kind = kind,
+                                                        .decay = kind->decay,
+                                                        .normaliser = kind->ones,
+                                                        .rope = kind->rope};
 }
 
 void models_config(int which, canto_model_config *out)
@@ -62,6 +77,8 @@ void models_config(int which, canto_model_config *out)
                                               .decay = r->decay,
                                               .normaliser = r->normaliser,
                                               .rope = r->rope_linear};
+    add_default("retention", 'R', out);
+    add_default("gla", 'G', out);
     CANTO_TEST_OK(canto_model_config_resolve(out));
 }
 

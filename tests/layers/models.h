@@ -5,7 +5,7 @@
 
 #include "layers/model.h"
 
-enum { MODELS_N = 6 };
+enum { MODELS_N = 8 };
 
 // What model `which` has to show.
 const char *models_name(int which);

@@ -88,16 +88,14 @@ static void test_gradients(void **state)
 }
 
 // Two replicas see different streams; every gradient is the sum over both.
-static void test_replicas(void **state)
+static void check_replicas(int which)
 {
-    (void)state;
     static const int64_t starts[] = {0, 21, TOKENS};
     const canto_documents documents = {2, starts};
     canto_model_config config;
     trainer t;
     int32_t tokens[2][TOKENS], targets[2][TOKENS];
-    if (canto_test_world->size % 2 != 0) return;
-    models_config(0, &config);
+    models_config(which, &config);
     for (int r = 0; r < 2; r++) {
         models_text(&config, TOKENS, 2, starts, tokens[r], targets[r]);
         for (int i = 0; i < TOKENS; i++) tokens[r][i] = (tokens[r][i] + r * i) % config.vocab;
@@ -115,6 +113,14 @@ static void test_replicas(void **state)
     trainer_compare(&t, "two replicas", gradient);
     free(gradient);
     trainer_close(&t);
+}
+
+static void test_replicas(void **state)
+{
+    (void)state;
+    if (canto_test_world->size % 2 != 0) return;
+    check_replicas(0);
+    check_replicas(7);
 }
 
 // --- training ---
@@ -185,7 +191,9 @@ static void check_ranks_agree(const history *h)
 static void test_training(void **state)
 {
     (void)state;
-    for (int which = 0; which < 3; which++) {
+    static const int models[] = {0, 1, 2, 6};
+    for (int m = 0; m < 4; m++) {
+        const int which = models[m];
         history alone, first, second;
         canto_comm *self;
         CANTO_TEST_OK(canto_comm_self_open(&self));

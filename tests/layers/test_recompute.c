@@ -144,7 +144,11 @@ static int64_t mixer_bytes(const canto_mixer_config *mixer, int64_t tokens)
     const int64_t gate = mixer->kind->gate ? mixer->heads * mixer->value_dim : 0;
     const int64_t projections = rows_bytes(tokens, q) + rows_bytes(tokens, kv);
     if (mixer->kind->softmax) return projections;
-    return projections + rows_bytes(tokens, y) + rows_bytes(tokens, gate);
+    const int64_t gates =
+        mixer->kind->gated
+            ? rows_bytes(tokens, 16) + rows_bytes(tokens, mixer->kv_heads * mixer->key_dim)
+            : 0;
+    return projections + rows_bytes(tokens, y) + rows_bytes(tokens, gate) + gates;
 }
 
 static void test_memory(void **state)

@@ -1,5 +1,6 @@
 // Messages and bytes of linear attention, counted by the communicator and summed over ranks,
-// against plain numbers. One state: 2 key/value heads x 4 x (3 + 1) floats = 128 bytes.
+// against plain numbers. One state: 2 key/value heads x 4 x (3 + 1) floats = 128 bytes; with gates
+// its transition: 2 x 4 floats = 32 bytes.
 #include "tests/canto_test.h"
 
 #include "parallel/recur.h"
@@ -29,7 +30,7 @@ static sent since(sent before)
 }
 
 // What one forward and one backward pass send; one document of `tokens`.
-static void run(const canto_transport *transport, canto_layout layout, int64_t tokens,
+static void run(const canto_transport *transport, canto_layout layout, bool gated, int64_t tokens,
                 sent *forward, sent *backward)
 {
     canto_mesh mesh = {.dp = 1, .cp = lane->size, .cp_rank = lane->rank, .schedule = lane};
@@ -37,7 +38,8 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
                                 .kv_heads = HEADS,
                                 .key_dim = KEY_DIM,
                                 .value_dim = VALUE_DIM,
-                                .ones = true};
+                                .ones = true,
+                                .gated = gated};
     canto_plan_desc desc = {.mesh = &mesh,
                             .device = &canto_device_cpu,
                             .layout = layout,
@@ -46,7 +48,7 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
                             .sequences_n = 1,
                             .sequence_length = tokens,
                             .documents_max = 1,
-                            .state_count_max = canto_linear_state_count(&shape)};
+                            .state_count_max = canto_linear_summary_count(&shape)};
     canto_plan plan;
     canto_documents documents = {1, (int64_t[]){0, tokens}};
     canto_arena_release(&arena, 0);
@@ -54,6 +56,8 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
     CANTO_TEST_OK(canto_plan_update(&plan, &documents));
     static float q[TOKENS_MAX * 8], kv[TOKENS_MAX * 14], y[TOKENS_MAX * 8];
     static float dq[TOKENS_MAX * 8], dkv[TOKENS_MAX * 14];
+    static float zeros[TOKENS_MAX * 8], dgates[TOKENS_MAX * 8];
+    const float *gates = gated ? zeros : NULL;
     canto_test_fill("q", TOKENS_MAX * 8, q);
     canto_test_fill("kv", TOKENS_MAX * 14, kv);
     float *states;
@@ -62,45 +66,56 @@ static void run(const canto_transport *transport, canto_layout layout, int64_t t
                                     sizeof *states, (void **)&states));
     CANTO_TEST_OK(canto_arena_take(&arena, "work", canto_recur_work_bytes(&plan, &shape), &work));
     sent before = counted();
-    CANTO_TEST_OK(canto_recur_forward(&plan, &shape, q, kv, y, states, work));
+    CANTO_TEST_OK(canto_recur_forward(&plan, &shape, q, kv, gates, y, states, work));
     *forward = since(before);
     before = counted();
-    CANTO_TEST_OK(canto_recur_backward(&plan, &shape, q, kv, states, y, dq, dkv, work));
+    CANTO_TEST_OK(
+        canto_recur_backward(&plan, &shape, q, kv, gates, states, y, dq, dkv, dgates, work));
     *backward = since(before);
     canto_plan_destroy(&plan);
 }
 
-// messages [W - 1]: on W = 1, 2, 3, 4 ranks.
-static void expect(const char *name, canto_layout layout, const int messages[4])
+static void expect_run(const char *name, canto_layout layout, bool gated, int expected, int bytes)
 {
-    if (lane->size > 4) skip();
-    int expected = messages[lane->size - 1];
     for (int64_t tokens = 48; tokens <= TOKENS_MAX; tokens *= 4) {
         sent forward, backward;
-        run(canto_transport_find(name), layout, tokens, &forward, &backward);
+        run(canto_transport_find(name), layout, gated, tokens, &forward, &backward);
         assert_int_equal((int)forward.messages, expected);
         assert_int_equal((int)backward.messages, expected);
-        assert_int_equal((int)forward.bytes, expected * STATE_BYTES);
-        assert_int_equal((int)backward.bytes, expected * STATE_BYTES);
+        assert_int_equal((int)forward.bytes, bytes);
+        assert_int_equal((int)backward.bytes, bytes);
     }
 }
 
+// messages [W - 1]: on W = 1, 2, 3, 4 ranks; gated_bytes [W - 1]: with gates.
+static void expect(const char *name, canto_layout layout, const int messages[4],
+                   const int gated_bytes[4])
+{
+    if (lane->size > 4) skip();
+    int expected = messages[lane->size - 1];
+    expect_run(name, layout, false, expected, expected * STATE_BYTES);
+    expect_run(name, layout, true, expected, gated_bytes[lane->size - 1]);
+}
+
+// A chain hands on states: transitions are never sent.
 static void test_lasp1_contiguous(void **state)
 {
     (void)state;
-    expect("lasp1", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 1, 2, 3});
+    expect("lasp1", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 1, 2, 3}, (int[]){0, 128, 256, 384});
 }
 
 static void test_lasp1_zigzag(void **state)
 {
     (void)state;
-    expect("lasp1", CANTO_LAYOUT_ZIGZAG, (int[]){0, 2, 4, 6});
+    expect("lasp1", CANTO_LAYOUT_ZIGZAG, (int[]){0, 2, 4, 6}, (int[]){0, 256, 512, 768});
 }
 
+// Summaries carry transitions, but that of the first segment, which no state enters: 12 x 128 + 9 x
+// 32 bytes on 4 ranks.
 static void test_lasp2_contiguous(void **state)
 {
     (void)state;
-    expect("lasp2", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 2, 6, 12});
+    expect("lasp2", CANTO_LAYOUT_CONTIGUOUS, (int[]){0, 2, 6, 12}, (int[]){0, 288, 896, 1824});
 }
 
 // 2W chunks are 2W - 1 segments: the two chunks in the middle are neighbours on one rank, and
@@ -108,7 +123,7 @@ static void test_lasp2_contiguous(void **state)
 static void test_lasp2_zigzag(void **state)
 {
     (void)state;
-    expect("lasp2", CANTO_LAYOUT_ZIGZAG, (int[]){0, 3, 10, 21});
+    expect("lasp2", CANTO_LAYOUT_ZIGZAG, (int[]){0, 3, 10, 21}, (int[]){0, 448, 1536, 3264});
 }
 
 static int open_module(void **state)

@@ -1,6 +1,6 @@
 // Distributed linear attention against the double reference over the whole sequence: every
-// transport x mixer x documents x layout x heads x length, forward and backward, every token; and
-// the error does not grow with the number of ranks.
+// transport x mixer (gates included) x documents x layout x heads x length, forward and backward,
+// every token; and the error does not grow with the number of ranks.
 #include "tests/canto_test.h"
 
 #include "parallel/recur.h"
@@ -19,7 +19,13 @@ enum { Y_WIDTH_MAX = HEADS * (VALUE_DIM + 1), O_WIDTH = HEADS * VALUE_DIM };
 // rounding.
 static const double EPS = 0.5;
 
-typedef enum mixer_kind { MIXER_NORMALISED, MIXER_PLAIN, MIXER_DECAY, MIXERS_N } mixer_kind;
+typedef enum mixer_kind {
+    MIXER_NORMALISED,
+    MIXER_PLAIN,
+    MIXER_DECAY,
+    MIXER_GATED,     // gates as a layer has them
+    MIXER_FORGETTING // gates from 0 to -1e4, with a normaliser column
+} mixer_kind;
 typedef enum documents_kind {
     DOCUMENTS_NONE,
     DOCUMENTS_RANDOM,
@@ -32,16 +38,17 @@ typedef struct problem {
     mixer_kind mixer;
     canto_linear_shape shape;
     int sequences_n;
-    int64_t tokens, kv_width, y_width;
+    int64_t tokens, kv_width, gate_width, y_width;
     canto_documents documents;
     int64_t starts[TOKENS_MAX + 1];
     float q[TOKENS_MAX * Q_WIDTH], kv[TOKENS_MAX * KV_WIDTH_MAX], dout[TOKENS_MAX * O_WIDTH];
+    float gates[TOKENS_MAX * Q_WIDTH]; // [tokens, gate_width]
     double o_ref[TOKENS_MAX * O_WIDTH], dq_ref[TOKENS_MAX * Q_WIDTH];
-    double dkv_ref[TOKENS_MAX * KV_WIDTH_MAX];
+    double dkv_ref[TOKENS_MAX * KV_WIDTH_MAX], dgates_ref[TOKENS_MAX * Q_WIDTH];
 } problem;
 
 typedef struct errors {
-    double o, dq, dkv;
+    double o, dq, dkv, dgates;
 } errors;
 
 static problem *task; // owned by the module
@@ -68,13 +75,26 @@ static void fill_documents(documents_kind kind, int64_t sequence_length)
     task->starts[task->documents.n] = task->tokens;
 }
 
+static void fill_gates(void)
+{
+    static const float values[] = {0, -0.03f, -2, -50};
+    canto_test_fill("gates", task->tokens * task->gate_width, task->gates);
+    for (int64_t i = 0; i < task->tokens * task->gate_width; i++) {
+        const int64_t t = i / task->gate_width;
+        task->gates[i] = -0.1f * fabsf(task->gates[i]);
+        if (task->mixer == MIXER_FORGETTING) task->gates[i] = values[(t / 5 + i % 3) % 4];
+        if (task->mixer == MIXER_FORGETTING && t % 50 == 17) task->gates[i] = -1e4f;
+    }
+}
+
 // Features of the basic kind are positive.
 static void fill_inputs(void)
 {
+    if (task->shape.gated) fill_gates();
     canto_test_fill("q", task->tokens * Q_WIDTH, task->q);
     canto_test_fill("kv", task->tokens * task->kv_width, task->kv);
     canto_test_fill("dout", task->tokens * O_WIDTH, task->dout);
-    if (task->mixer == MIXER_DECAY) return;
+    if (task->mixer == MIXER_DECAY || task->mixer == MIXER_GATED) return;
     int64_t k_width = (int64_t)task->shape.kv_heads * KEY_DIM;
     canto_kernels_cpu.feature_forward(&canto_device_cpu, CANTO_FEATURE_ELU1, task->tokens, Q_WIDTH,
                                       Q_WIDTH, task->q, task->q);
@@ -95,10 +115,10 @@ static void fill_reference(void)
     int64_t n = task->tokens, entries = n * HEADS;
     canto_ref_documents documents = {task->documents.n, task->starts};
     double *q = widen(n * Q_WIDTH, task->q), *kv = widen(n * task->kv_width, task->kv);
-    double *dout = widen(n * O_WIDTH, task->dout);
+    double *dout = widen(n * O_WIDTH, task->dout), *gates = widen(n * Q_WIDTH, task->gates);
     double *y = malloc(sizeof *y * (size_t)(2 * n * Y_WIDTH_MAX)), *dy = y + n * Y_WIDTH_MAX;
     assert_non_null(y);
-    canto_ref_linear_forward(&task->shape, n, documents, q, kv, NULL, y, NULL);
+    canto_ref_linear_forward(&task->shape, n, documents, q, kv, gates, NULL, y, NULL);
     if (task->shape.ones) {
         canto_ref_normalise(entries, VALUE_DIM, EPS, y, task->o_ref);
         canto_ref_normalise_backward(entries, VALUE_DIM, EPS, y, dout, dy);
@@ -106,24 +126,27 @@ static void fill_reference(void)
         memcpy(task->o_ref, y, sizeof *y * (size_t)(n * O_WIDTH));
         memcpy(dy, dout, sizeof *y * (size_t)(n * O_WIDTH));
     }
-    canto_ref_linear_backward(&task->shape, n, documents, q, kv, NULL, dy, NULL, task->dq_ref,
-                              task->dkv_ref, NULL);
-    free(q), free(kv), free(dout), free(y);
+    canto_ref_linear_backward(&task->shape, n, documents, q, kv, gates, NULL, dy, NULL,
+                              task->dq_ref, task->dkv_ref, task->dgates_ref, NULL);
+    free(q), free(kv), free(gates), free(dout), free(y);
 }
 
 static void make_problem(mixer_kind mixer, documents_kind kind, int kv_heads, int sequences_n,
                          int64_t sequence_length)
 {
     task->mixer = mixer;
-    task->shape = (canto_linear_shape){.heads = HEADS,
-                                       .kv_heads = kv_heads,
-                                       .key_dim = KEY_DIM,
-                                       .value_dim = VALUE_DIM,
-                                       .ones = mixer == MIXER_NORMALISED,
-                                       .log_decay = mixer == MIXER_DECAY ? decays : NULL};
+    task->shape =
+        (canto_linear_shape){.heads = HEADS,
+                             .kv_heads = kv_heads,
+                             .key_dim = KEY_DIM,
+                             .value_dim = VALUE_DIM,
+                             .ones = mixer == MIXER_NORMALISED || mixer == MIXER_FORGETTING,
+                             .log_decay = mixer == MIXER_DECAY ? decays : NULL,
+                             .gated = mixer >= MIXER_GATED};
     task->sequences_n = sequences_n;
     task->tokens = sequences_n * sequence_length;
     task->kv_width = canto_linear_kv_width(&task->shape);
+    task->gate_width = canto_linear_transition_count(&task->shape);
     task->y_width = (int64_t)HEADS * canto_linear_columns(&task->shape);
     fill_documents(kind, sequence_length);
     fill_inputs();
@@ -134,7 +157,7 @@ static void make_problem(mixer_kind mixer, documents_kind kind, int kv_heads, in
 
 // One rank's part: inputs, then results.
 typedef struct part {
-    float *q, *kv, *dout, *y, *o, *dy, *dq, *dkv, *states;
+    float *q, *kv, *gates, *dout, *y, *o, *dy, *dq, *dkv, *dgates, *states;
     void *work;
 } part;
 
@@ -157,6 +180,7 @@ static part take_part(const canto_plan *plan)
 {
     part mine = {.q = take_rows(plan, Q_WIDTH, task->q),
                  .kv = take_rows(plan, task->kv_width, task->kv),
+                 .gates = NULL,
                  .dout = take_rows(plan, O_WIDTH, task->dout),
                  .y = take(plan->tokens * Y_WIDTH_MAX),
                  .o = take(plan->tokens * O_WIDTH),
@@ -164,6 +188,10 @@ static part take_part(const canto_plan *plan)
                  .dq = take(plan->tokens * Q_WIDTH),
                  .dkv = take(plan->tokens * task->kv_width),
                  .states = take(canto_recur_states_count(plan, &task->shape))};
+    if (task->shape.gated) {
+        mine.gates = take_rows(plan, task->gate_width, task->gates);
+        mine.dgates = take(plan->tokens * task->gate_width);
+    }
     CANTO_TEST_OK(
         canto_arena_take(&arena, "work", canto_recur_work_bytes(plan, &task->shape), &mine.work));
     return mine;
@@ -174,8 +202,8 @@ static void run_part(canto_plan *plan, part *mine)
 {
     const canto_device *device = plan->desc.device;
     int64_t entries = plan->tokens * HEADS;
-    CANTO_TEST_OK(canto_recur_forward(plan, &task->shape, mine->q, mine->kv, mine->y, mine->states,
-                                      mine->work));
+    CANTO_TEST_OK(canto_recur_forward(plan, &task->shape, mine->q, mine->kv, mine->gates, mine->y,
+                                      mine->states, mine->work));
     if (task->shape.ones) {
         device->kernels->linear_normalise(device, entries, VALUE_DIM, (float)EPS, mine->y, mine->o);
         device->kernels->linear_normalise_backward(device, entries, VALUE_DIM, (float)EPS, mine->y,
@@ -184,8 +212,9 @@ static void run_part(canto_plan *plan, part *mine)
         mine->o = mine->y;
         mine->dy = mine->dout;
     }
-    CANTO_TEST_OK(canto_recur_backward(plan, &task->shape, mine->q, mine->kv, mine->states,
-                                       mine->dy, mine->dq, mine->dkv, mine->work));
+    CANTO_TEST_OK(canto_recur_backward(plan, &task->shape, mine->q, mine->kv, mine->gates,
+                                       mine->states, mine->dy, mine->dq, mine->dkv, mine->dgates,
+                                       mine->work));
 }
 
 // Largest error of my rows, divided by the largest number of the whole tensor.
@@ -217,7 +246,7 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
                             .sequences_n = task->sequences_n,
                             .sequence_length = task->tokens / task->sequences_n,
                             .documents_max = task->documents.n,
-                            .state_count_max = canto_linear_state_count(&task->shape)};
+                            .state_count_max = canto_linear_summary_count(&task->shape)};
     canto_arena_release(&arena, 0);
     canto_plan plan;
     CANTO_TEST_OK(canto_plan_create(&arena, &arena, &desc, &plan));
@@ -226,7 +255,8 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
     run_part(&plan, &mine);
     errors found = {error_of(&plan, O_WIDTH, mine.o, task->o_ref),
                     error_of(&plan, Q_WIDTH, mine.dq, task->dq_ref),
-                    error_of(&plan, task->kv_width, mine.dkv, task->dkv_ref)};
+                    error_of(&plan, task->kv_width, mine.dkv, task->dkv_ref),
+                    error_of(&plan, task->gate_width, mine.dgates, task->dgates_ref)};
     canto_plan_destroy(&plan);
     return found;
 }
@@ -236,6 +266,7 @@ static void keep_worst(errors *worst, const errors *found)
     worst->o = fmax(worst->o, found->o);
     worst->dq = fmax(worst->dq, found->dq);
     worst->dkv = fmax(worst->dkv, found->dkv);
+    worst->dgates = fmax(worst->dgates, found->dgates);
 }
 
 // Largest error of any rank, for each run; all ranks get the same numbers, so all agree on failure.
@@ -282,6 +313,7 @@ static void check_problem(record *worst)
         expect("o", name, found[i].o, canto_test_forward_tolerance(task->tokens));
         expect("dq", name, found[i].dq, CANTO_TEST_GRADIENT);
         expect("dkv", name, found[i].dkv, CANTO_TEST_GRADIENT);
+        expect("dgates", name, found[i].dgates, CANTO_TEST_GATE_GRADIENT);
         keep_worst(&worst->runs[i], &found[i]);
     }
 }
@@ -332,6 +364,7 @@ static void check_mixer(mixer_kind mixer)
         expect_flat("o", worst.runs[i].o, worst.one.o);
         expect_flat("dq", worst.runs[i].dq, worst.one.dq);
         expect_flat("dkv", worst.runs[i].dkv, worst.one.dkv);
+        expect_flat("dgates", worst.runs[i].dgates, worst.one.dgates);
     }
 }
 
@@ -353,10 +386,24 @@ static void test_decay(void **state)
     check_mixer(MIXER_DECAY);
 }
 
+static void test_gated(void **state)
+{
+    (void)state;
+    check_mixer(MIXER_GATED);
+}
+
+static void test_forgetting(void **state)
+{
+    (void)state;
+    check_mixer(MIXER_FORGETTING);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_normalised, open_module, close_module),
     cmocka_unit_test_setup_teardown(test_plain, open_module, close_module),
     cmocka_unit_test_setup_teardown(test_decay, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_gated, open_module, close_module),
+    cmocka_unit_test_setup_teardown(test_forgetting, open_module, close_module),
 };
 
 const canto_test_module test_conformance_linear = {"conformance_linear", tests,

@@ -4,6 +4,7 @@
 
 #include "parallel/scan.h"
 #include "runtime/rng.h"
+#include "tests/parallel/transport_pairs.h"
 
 #include <string.h>
 
@@ -139,6 +140,22 @@ static void test_empty_ranks(void **state)
     canto_arena_destroy(&arena);
 }
 
+// The tests' own transport is a fold like any other.
+static void test_pairs(void **state)
+{
+    (void)state;
+    canto_arena arena = room();
+    int owner[SEGMENTS_MAX];
+    for (ordering order = 0; order < ORDERS_N; order++) {
+        for (int size = 1; size <= 5; size++) {
+            fill_owners(order, size, 3, owner);
+            canto_fold fold = make(&arena, &transport_pairs, size, 3 * size, -1, owner);
+            CANTO_TEST_OK(canto_fold_verify(&fold));
+        }
+    }
+    canto_arena_destroy(&arena);
+}
+
 // --- the verifier against brute force ---
 
 typedef bool holdings[RANKS_MAX][SEGMENTS_MAX + 1][SEGMENTS_MAX + 1];
@@ -243,8 +260,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_layout), cmocka_unit_test(test_message_counts),
-        cmocka_unit_test(test_empty_ranks),  cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_sentences),
+        cmocka_unit_test(test_empty_ranks),  cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_mutations),    cmocka_unit_test(test_sentences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

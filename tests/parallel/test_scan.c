@@ -4,129 +4,15 @@
 
 #include "parallel/scan.h"
 #include "runtime/rng.h"
+#include "tests/parallel/office.h"
+#include "tests/parallel/transport_pairs.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { RANKS_MAX = 6, SEGMENTS_MAX = 24, HEADS = 3, HEAD_COUNT = 5, STATE = HEADS * HEAD_COUNT };
-enum { MESSAGES_MAX = 4096, POLLS = 600 };
-
-// --- the post office ---
-
-typedef struct letter {
-    bool send, done;
-    int from, to, order; // the order-th between these two
-    int64_t count;
-    float *data;
-} letter;
-
-typedef struct office {
-    int letters_n, opened; // opened: sends that were started
-    letter letters[MESSAGES_MAX];
-    uint64_t draws, seed;
-} office;
-
-typedef struct fake_comm {
-    canto_comm base;
-    office *office;
-} fake_comm;
-
-static int64_t draw(office *post, int64_t n)
-{
-    return canto_rng_below(post->seed, CANTO_RNG_TEST, post->draws++, n);
-}
-
-static canto_status fake_start(canto_comm *comm, bool send, int peer, canto_tensor data,
-                               canto_request *out)
-{
-    office *post = ((fake_comm *)comm)->office;
-    letter made = {.send = send,
-                   .from = send ? comm->rank : peer,
-                   .to = send ? peer : comm->rank,
-                   .count = canto_tensor_count(&data),
-                   .data = data.data};
-    for (int i = 0; i < post->letters_n; i++) {
-        const letter *old = &post->letters[i];
-        made.order += old->send == send && old->from == made.from && old->to == made.to;
-    }
-    CANTO_CHECK(post->letters_n < MESSAGES_MAX, "post office: full");
-    post->letters[post->letters_n++] = made;
-    post->opened += send;
-    *out = post->letters_n;
-    return CANTO_OK;
-}
-
-static canto_status fake_send(canto_comm *comm, int peer, canto_tensor data, canto_request *out)
-{
-    return fake_start(comm, true, peer, data, out);
-}
-
-static canto_status fake_recv(canto_comm *comm, int peer, canto_tensor data, canto_request *out)
-{
-    return fake_start(comm, false, peer, data, out);
-}
-
-// Data move when a message is completed, as late as can be: a send buffer that is reused too early
-// shows.
-static void deliver(office *post, letter *mine)
-{
-    for (int i = 0; i < post->letters_n && !mine->done; i++) {
-        letter *other = &post->letters[i];
-        if (other->send == mine->send || other->from != mine->from || other->to != mine->to ||
-            other->order != mine->order)
-            continue;
-        letter *from = mine->send ? mine : other, *to = mine->send ? other : mine;
-        assert_int_equal(from->count, to->count);
-        memcpy(to->data, from->data, sizeof(float) * (size_t)from->count);
-        mine->done = other->done = true;
-    }
-}
-
-static canto_status fake_poll(canto_comm *comm, canto_request *request, bool *done)
-{
-    office *post = ((fake_comm *)comm)->office;
-    if (!request) return CANTO_OK;
-    letter *mine = &post->letters[*request - 1];
-    if (draw(post, 3) == 0) deliver(post, mine);
-    *done = mine->done;
-    if (mine->done) *request = CANTO_REQUEST_NONE;
-    return CANTO_OK;
-}
-
-static canto_status fake_wait(canto_comm *comm, canto_request *request)
-{
-    office *post = ((fake_comm *)comm)->office;
-    letter *mine = &post->letters[*request - 1];
-    deliver(post, mine);
-    if (!mine->done) {
-        CANTO_FAIL(CANTO_ERROR_TIMEOUT, "post office: %d to %d would wait for ever", mine->from,
-                   mine->to);
-    }
-    *request = CANTO_REQUEST_NONE;
-    return CANTO_OK;
-}
-
-static canto_status fake_reserve(canto_comm *comm, int messages)
-{
-    (void)comm, (void)messages;
-    return CANTO_OK;
-}
-
-static canto_status fake_group(canto_comm *comm)
-{
-    (void)comm;
-    return CANTO_OK;
-}
-
-static const canto_comm_ops fake_ops = {.name = "fake",
-                                        .send = fake_send,
-                                        .recv = fake_recv,
-                                        .wait = fake_wait,
-                                        .poll = fake_poll,
-                                        .reserve = fake_reserve,
-                                        .group_begin = fake_group,
-                                        .group_end = fake_group};
+enum { PARTS = 5, SUMMARY = STATE + PARTS, POLLS = 600 }; // parts of a state with own transitions
 
 // --- one case ---
 
@@ -137,7 +23,7 @@ typedef struct setup {
     int documents_n;
     int64_t starts[256];
     const float *log_decay;
-    bool backward;
+    bool gated, backward; // gated: transitions are data
 } setup;
 
 // Shards by hand, so that any rank may own any segment.
@@ -189,11 +75,12 @@ static void affine(const setup *how, int s, const float *u, double *state)
     for (int i = 0; i < STATE; i++) {
         double decay =
             how->log_decay ? exp((double)how->log_decay[i / HEAD_COUNT] * how->lengths[s]) : 1;
-        state[i] = (zero ? 0 : decay * state[i]) + (double)u[s * STATE + i];
+        if (how->gated) decay = exp((double)u[s * SUMMARY + STATE + i / (STATE / PARTS)]);
+        state[i] = (zero ? 0 : decay * state[i]) + (double)u[s * SUMMARY + i];
     }
 }
 
-// want: [segments, STATE]
+// u: [segments, SUMMARY], want: [segments, STATE]
 static void reference(const setup *how, const float *u, double *want)
 {
     double state[STATE] = {0};
@@ -212,9 +99,9 @@ typedef struct world {
     canto_arena arena;
     office *post; // owned
     canto_shards shards;
-    fake_comm comms[RANKS_MAX];
+    office_comm comms[RANKS_MAX];
     canto_scan *scans[RANKS_MAX];
-    float summaries[RANKS_MAX][SEGMENTS_MAX * STATE], states[RANKS_MAX][SEGMENTS_MAX * STATE];
+    float summaries[RANKS_MAX][SEGMENTS_MAX * SUMMARY], states[RANKS_MAX][SEGMENTS_MAX * STATE];
 } world;
 
 static world *open_world(const setup *how, const float *u)
@@ -228,14 +115,14 @@ static world *open_world(const setup *how, const float *u)
     canto_documents documents = {how->documents_n, how->starts};
     int count[RANKS_MAX] = {0};
     for (int s = 0; s < how->segments; s++) {
-        int r = how->owner[s];
-        memcpy(&made->summaries[r][count[r]++ * STATE], u + s * STATE, STATE * sizeof(float));
+        int r = how->owner[s], n = how->gated ? SUMMARY : STATE;
+        memcpy(&made->summaries[r][count[r]++ * n], u + s * SUMMARY, (size_t)n * sizeof *u);
     }
     for (int r = 0; r < how->size; r++) {
-        made->comms[r] = (fake_comm){
-            {.ops = &fake_ops, .lane = "schedule", .rank = r, .size = how->size}, made->post};
+        made->comms[r] = (office_comm){
+            {.ops = &office_ops, .lane = "schedule", .rank = r, .size = how->size}, made->post};
         canto_scan_desc desc = {&canto_device_cpu, &made->comms[r].base, how->transport,
-                                &made->shards, STATE};
+                                &made->shards, how->gated ? SUMMARY : STATE};
         CANTO_TEST_OK(canto_scan_create(&made->arena, &made->arena, &desc, &made->scans[r]));
         CANTO_TEST_OK(canto_scan_documents(made->scans[r], &documents));
         assert_int_equal(canto_scan_digest(made->scans[r]), canto_scan_digest(made->scans[0]));
@@ -256,15 +143,20 @@ static void run_world(const setup *how, world *on, uint64_t seed)
     on->post->letters_n = on->post->opened = 0;
     on->post->seed = seed;
     memset(on->states, 0x7f, sizeof on->states);
-    int first = (int)draw(on->post, how->size);
+    int first = (int)office_draw(on->post, how->size);
     for (int i = 0; i < how->size; i++) {
         int r = (first + i) % how->size;
-        canto_scan_run run = {HEADS,         HEAD_COUNT,       how->log_decay,
-                              how->backward, on->summaries[r], on->states[r]};
+        canto_scan_run run = {.heads = HEADS,
+                              .head_count = HEAD_COUNT,
+                              .log_decay = how->log_decay,
+                              .transition_count = how->gated ? PARTS : 0,
+                              .backward = how->backward,
+                              .summaries = on->summaries[r],
+                              .states = on->states[r]};
         CANTO_TEST_OK(canto_scan_start(on->scans[r], &run));
     }
     for (int i = 0; i < POLLS * how->size; i++)
-        CANTO_TEST_OK(canto_scan_poll(on->scans[draw(on->post, how->size)]));
+        CANTO_TEST_OK(canto_scan_poll(on->scans[office_draw(on->post, how->size)]));
     for (int r = 0; r < how->size; r++) CANTO_TEST_OK(canto_scan_finish(on->scans[r]));
     for (int i = 0; i < on->post->letters_n; i++) assert_true(on->post->letters[i].done);
 }
@@ -281,9 +173,12 @@ static void check_states(const setup *how, const world *on, const double *want)
 // Returns the number of messages.
 static int check_setup(const setup *how, uint64_t seed)
 {
-    static float u[SEGMENTS_MAX * STATE];
+    static float u[SEGMENTS_MAX * SUMMARY];
     static double want[SEGMENTS_MAX * STATE];
-    canto_test_fill("summaries", how->segments * STATE, u);
+    canto_test_fill("summaries", how->segments * SUMMARY, u);
+    for (int i = 0; i < how->segments * SUMMARY; i++) {
+        if (i % SUMMARY >= STATE) u[i] = i % 7 == 0 ? -1e4f : -fabsf(u[i]);
+    }
     reference(how, u, want);
     world *on = open_world(how, u);
     run_world(how, on, seed);
@@ -325,10 +220,13 @@ static void test_random_divisions(void **state)
 {
     (void)state;
     for (int i = 0; i < 400; i++) {
-        setup how = {.transport = canto_transports[i % 2], .size = 1 + draw_case(RANKS_MAX)};
+        const canto_transport *transports[] = {canto_transports[0], canto_transports[1],
+                                               &transport_pairs};
+        setup how = {.transport = transports[i % 3], .size = 1 + draw_case(RANKS_MAX)};
         how.segments = 1 + draw_case(SEGMENTS_MAX);
         how.backward = draw_case(2);
-        how.log_decay = draw_case(2) ? decays : NULL;
+        how.gated = draw_case(2);
+        how.log_decay = !how.gated && draw_case(2) ? decays : NULL;
         for (int s = 0; s < how.segments; s++) {
             how.owner[s] = draw_case(how.size); // some ranks may own nothing
             how.lengths[s] = 1 + draw_case(8);
@@ -415,7 +313,7 @@ static void test_measured_size(void **state)
     setup how = regular("lasp2", 4, 2, true, false);
     canto_arena real, measuring;
     canto_shards shards;
-    fake_comm comm = {{.ops = &fake_ops, .lane = "schedule", .rank = 2, .size = 4}, NULL};
+    office_comm comm = {{.ops = &office_ops, .lane = "schedule", .rank = 2, .size = 4}, NULL};
     CANTO_TEST_OK(canto_arena_create(&real, 1 << 20));
     CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
     fill_shards(&how, &real, &shards);
@@ -433,16 +331,19 @@ static void test_misuse(void **state)
 {
     (void)state;
     setup how = regular("lasp1", 1, 2, false, false);
-    float u[2 * STATE] = {0}, out[2 * STATE];
+    float u[2 * SUMMARY] = {0}, out[2 * STATE];
     world *on = open_world(&how, u);
     canto_scan *scan = on->scans[0];
-    canto_scan_run run = {HEADS, HEAD_COUNT, NULL, false, u, out};
+    canto_scan_run run = {.heads = HEADS, .head_count = HEAD_COUNT, .summaries = u, .states = out};
     CANTO_TEST_OK(canto_scan_poll(scan));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "no run to finish", canto_scan_finish(scan));
     CANTO_TEST_OK(canto_scan_start(scan, &run));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "already under way", canto_scan_start(scan, &run));
     CANTO_TEST_OK(canto_scan_finish(scan));
     run.heads = HEADS + 1;
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "a state of 20 floats, made for 15",
+                     canto_scan_start(scan, &run));
+    run.heads = HEADS, run.transition_count = PARTS;
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "a state of 20 floats, made for 15",
                      canto_scan_start(scan, &run));
     canto_documents wrong = {1, (int64_t[]){0, 7}};
@@ -455,7 +356,7 @@ static void test_misuse(void **state)
 static void test_digest(void **state)
 {
     (void)state;
-    float u[SEGMENTS_MAX * STATE] = {0};
+    float u[SEGMENTS_MAX * SUMMARY] = {0};
     setup how[5];
     for (int i = 0; i < 5; i++) how[i] = regular(i == 1 ? "lasp1" : "lasp2", 3, 1, i == 2, false);
     how[3].documents_n = 2, how[3].starts[1] = 5, how[3].starts[2] = 12;

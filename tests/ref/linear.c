@@ -13,7 +13,7 @@ typedef struct problem {
     const canto_linear_shape *shape;
     int64_t tokens;
     canto_ref_documents documents;
-    const double *q, *kv;
+    const double *q, *kv, *gates;
     int head; // of keys and values
 } problem;
 
@@ -27,12 +27,18 @@ static int64_t state_size(const problem *it)
     return (int64_t)it->shape->key_dim * columns(it);
 }
 
-// What the state before token t is multiplied by.
-static double keep(const problem *it, int64_t t)
+static int64_t gate_at(const problem *it, int64_t t)
+{
+    return (t * it->shape->kv_heads + it->head) * it->shape->key_dim;
+}
+
+// What row r of the state before token t is multiplied by.
+static double keep(const problem *it, int64_t t, int r)
 {
     for (int d = 0; d < it->documents.starts_n; d++) {
         if (it->documents.starts[d] == t) return 0;
     }
+    if (it->shape->gated) return exp(it->gates[gate_at(it, t) + r]);
     return it->shape->log_decay ? exp((double)it->shape->log_decay[it->head]) : 1;
 }
 
@@ -80,8 +86,8 @@ static double *all_states(const problem *it, const double *state_in)
     for (int64_t t = 0; t < it->tokens; t++) {
         const double *before = states + t * size;
         double *after = states + (t + 1) * size;
-        double kept = keep(it, t);
         for (int r = 0; r < it->shape->key_dim; r++) {
+            double kept = keep(it, t, r);
             for (int c = 0; c < columns(it); c++) {
                 int64_t at = (int64_t)r * columns(it) + c;
                 // A state that is not kept is not multiplied: 0 times infinity has no meaning.
@@ -104,10 +110,11 @@ static void read_state(const problem *it, const double *state, const double *q, 
 
 void canto_ref_linear_forward(const canto_linear_shape *shape, int64_t tokens,
                               canto_ref_documents documents, const double *q, const double *kv,
-                              const double *state_in, double *y, double *state_out)
+                              const double *gates, const double *state_in, double *y,
+                              double *state_out)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, tokens, documents, q, kv, g};
+        const problem it = {shape, tokens, documents, q, kv, gates, g};
         int64_t size = state_size(&it);
         double *states = all_states(&it, state_in);
         for (int64_t t = 0; t < tokens; t++) {
@@ -152,8 +159,23 @@ static void key_value_backward(const problem *it, int64_t t, const double *gradi
     }
 }
 
+// dgate = keep * rowsum(state * gradient), then gradient = that of the state before token t.
+static void state_backward(const problem *it, int64_t t, const double *before, double *gradient,
+                           double *dgates)
+{
+    for (int r = 0; r < it->shape->key_dim; r++) {
+        double kept = keep(it, t, r), sum = 0;
+        for (int c = 0; c < columns(it); c++) {
+            int64_t at = (int64_t)r * columns(it) + c;
+            gradient[at] = kept == 0 ? 0 : kept * gradient[at];
+            sum += kept == 0 ? 0 : before[at] * gradient[at];
+        }
+        if (it->shape->gated) dgates[gate_at(it, t) + r] = sum;
+    }
+}
+
 static void head_backward(const problem *it, const double *state_in, const double *dy,
-                          double *gradient, double *dq, double *dkv)
+                          double *gradient, double *dq, double *dkv, double *dgates)
 {
     int64_t size = state_size(it);
     double *states = all_states(it, state_in);
@@ -164,23 +186,23 @@ static void head_backward(const problem *it, const double *state_in, const doubl
                            dy + row * columns(it), gradient, dq + row * it->shape->key_dim);
         }
         key_value_backward(it, t, gradient, dkv);
-        double kept = keep(it, t);
-        for (int64_t i = 0; i < size; i++) gradient[i] = kept == 0 ? 0 : kept * gradient[i];
+        state_backward(it, t, states + t * size, gradient, dgates);
     }
     free(states);
 }
 
 void canto_ref_linear_backward(const canto_linear_shape *shape, int64_t tokens,
                                canto_ref_documents documents, const double *q, const double *kv,
-                               const double *state_in, const double *dy, const double *dstate_out,
-                               double *dq, double *dkv, double *dstate_in)
+                               const double *gates, const double *state_in, const double *dy,
+                               const double *dstate_out, double *dq, double *dkv, double *dgates,
+                               double *dstate_in)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, tokens, documents, q, kv, g};
+        const problem it = {shape, tokens, documents, q, kv, gates, g};
         int64_t size = state_size(&it);
         double *gradient = numbers(size);
         if (dstate_out) memcpy(gradient, dstate_out + g * size, (size_t)size * sizeof *gradient);
-        head_backward(&it, state_in, dy, gradient, dq, dkv);
+        head_backward(&it, state_in, dy, gradient, dq, dkv, dgates);
         if (dstate_in) memcpy(dstate_in + g * size, gradient, (size_t)size * sizeof *gradient);
         free(gradient);
     }

@@ -225,51 +225,113 @@ static void read_out(const run *r, const heads *h, const double *y, double *o, c
         canto_ref_norm(rows, n, eps, y, NULL, o);
 }
 
-static void linear_mixer_backward(run *r, const heads *h, const canto_linear_shape *shape,
-                                  const double *x, const double *y, const double *o,
-                                  const double *gate, const double *gated, const double *dout_row,
-                                  double *dx)
+// What a linear mixer computes on its way, kept for its way back.
+typedef struct linear_pass {
+    heads h;
+    canto_linear_shape shape;
+    float log_decay[64];
+    const double *x;
+    double *hidden, *raw, *gates; // of the state, where the kind forgets
+    double *y, *o;
+    double *gate, *gated; // of the output, where the kind has one
+} linear_pass;
+
+enum { GATE_DIVISOR = 16 };
+
+static void forget(run *r, linear_pass *p)
 {
-    const int64_t count = r->tokens * h->o_width;
+    p->hidden = product(r, "mixer.decay_down", p->x);
+    p->raw = product(r, "mixer.decay_up", p->hidden);
+    p->gates = take(r, r->tokens * p->h.k_width);
+    const double *bias = value(r, "mixer.decay_bias");
+    for (int64_t i = 0; i < r->tokens * p->h.k_width; i++) {
+        p->raw[i] += bias[i % p->h.k_width];
+        p->gates[i] = canto_ref_log_sigmoid(p->raw[i]) / GATE_DIVISOR;
+    }
+}
+
+static void forget_backward(run *r, const linear_pass *p, double *dgates, double *dx)
+{
+    double *dbias = gradient(r, "mixer.decay_bias");
+    double *dhidden = take(r, r->tokens * find(r, "mixer.decay_up")->dims[0]);
+    for (int64_t i = 0; i < r->tokens * p->h.k_width; i++) {
+        dgates[i] *= canto_ref_log_sigmoid_slope(p->raw[i]) / GATE_DIVISOR;
+        dbias[i % p->h.k_width] += dgates[i];
+    }
+    product_backward(r, "mixer.decay_up", p->hidden, dgates, dhidden);
+    product_backward(r, "mixer.decay_down", p->x, dhidden, dx);
+}
+
+// The factor of the output and its slope.
+static double gate_factor(const canto_mixer_kind *kind, double x)
+{
+    return kind->gate == CANTO_OUTPUT_GATE_SWISH ? canto_ref_feature(CANTO_FEATURE_SILU, x) : x;
+}
+
+static double gate_slope(const canto_mixer_kind *kind, double x)
+{
+    return kind->gate == CANTO_OUTPUT_GATE_SWISH ? canto_ref_feature_slope(CANTO_FEATURE_SILU, x)
+                                                 : 1;
+}
+
+static void linear_mixer_backward(run *r, const linear_pass *p, const double *dout_row, double *dx)
+{
+    const canto_mixer_kind *kind = p->h.mixer->kind;
+    const int64_t count = r->tokens * p->h.o_width;
     double *dout = take(r, count);
     double *dgate = take(r, count);
-    double *dy = take(r, r->tokens * shape->heads * canto_linear_columns(shape));
-    double *dq = take(r, r->tokens * h->q_width);
-    double *dkv = take(r, r->tokens * (h->k_width + h->v_width));
-    product_backward(r, "mixer.wo", gated, dout_row, dout);
-    if (gate) {
+    double *dy = take(r, r->tokens * p->shape.heads * canto_linear_columns(&p->shape));
+    double *dq = take(r, r->tokens * p->h.q_width);
+    double *dkv = take(r, r->tokens * (p->h.k_width + p->h.v_width));
+    double *dgates = take(r, r->tokens * p->h.k_width);
+    product_backward(r, "mixer.wo", p->gated, dout_row, dout);
+    if (p->gate) {
         for (int64_t i = 0; i < count; i++) {
-            dgate[i] = dout[i] * o[i];
-            dout[i] *= gate[i];
+            dgate[i] = dout[i] * p->o[i] * gate_slope(kind, p->gate[i]);
+            dout[i] *= gate_factor(kind, p->gate[i]);
         }
-        product_backward(r, "mixer.gate", x, dgate, dx);
+        product_backward(r, "mixer.gate", p->x, dgate, dx);
     }
-    read_out(r, h, y, NULL, dout, dy);
-    canto_ref_linear_backward(shape, r->tokens, r->model->documents, h->q, h->kv, NULL, dy, NULL,
-                              dq, dkv, NULL);
-    project_backward(r, h, x, dq, dkv, dx);
+    read_out(r, &p->h, p->y, NULL, dout, dy);
+    canto_ref_linear_backward(&p->shape, r->tokens, r->model->documents, p->h.q, p->h.kv, p->gates,
+                              NULL, dy, NULL, dq, dkv, dgates, NULL);
+    project_backward(r, &p->h, p->x, dq, dkv, dx);
+    if (kind->gated) forget_backward(r, p, dgates, dx);
+}
+
+static void set_shape(const run *r, linear_pass *p)
+{
+    const canto_mixer_config *m = p->h.mixer;
+    for (int i = 0; i < m->kv_heads; i++)
+        p->log_decay[i] =
+            -canto_decay_slope(m->decay, i, m->kv_heads, r->layer, r->model->config->layers);
+    p->shape = (canto_linear_shape){.heads = m->heads,
+                                    .kv_heads = m->kv_heads,
+                                    .key_dim = m->key_dim,
+                                    .value_dim = m->value_dim,
+                                    .ones = m->normaliser,
+                                    .log_decay = m->kind->gated ? NULL : p->log_decay,
+                                    .gated = m->kind->gated};
 }
 
 static double *linear_mixer(run *r, const double *x, const double *dy, double *dx)
 {
-    heads h;
-    project(r, x, &h);
-    const canto_mixer_config *m = h.mixer;
-    const int layers = r->model->config->layers;
-    float log_decay[64];
-    for (int i = 0; i < m->kv_heads; i++)
-        log_decay[i] = -canto_decay_slope(m->decay, i, m->kv_heads, r->layer, layers);
-    const canto_linear_shape shape = {m->heads,     m->kv_heads,   m->key_dim,
-                                      m->value_dim, m->normaliser, log_decay};
-    double *y = take(r, r->tokens * m->heads * canto_linear_columns(&shape));
-    double *o = take(r, r->tokens * h.o_width);
-    double *gated = take(r, r->tokens * h.o_width);
-    double *gate = m->kind->gate ? product(r, "mixer.gate", x) : NULL;
-    canto_ref_linear_forward(&shape, r->tokens, r->model->documents, h.q, h.kv, NULL, y, NULL);
-    read_out(r, &h, y, o, NULL, NULL);
-    for (int64_t i = 0; i < r->tokens * h.o_width; i++) gated[i] = o[i] * (gate ? gate[i] : 1);
-    if (dy) linear_mixer_backward(r, &h, &shape, x, y, o, gate, gated, dy, dx);
-    return product(r, "mixer.wo", gated);
+    linear_pass p = {.x = x};
+    project(r, x, &p.h);
+    set_shape(r, &p);
+    const canto_mixer_kind *kind = p.h.mixer->kind;
+    if (kind->gated) forget(r, &p);
+    p.y = take(r, r->tokens * p.shape.heads * canto_linear_columns(&p.shape));
+    p.o = take(r, r->tokens * p.h.o_width);
+    p.gated = take(r, r->tokens * p.h.o_width);
+    p.gate = kind->gate ? product(r, "mixer.gate", x) : NULL;
+    canto_ref_linear_forward(&p.shape, r->tokens, r->model->documents, p.h.q, p.h.kv, p.gates, NULL,
+                             p.y, NULL);
+    read_out(r, &p.h, p.y, p.o, NULL, NULL);
+    for (int64_t i = 0; i < r->tokens * p.h.o_width; i++)
+        p.gated[i] = p.o[i] * (p.gate ? gate_factor(kind, p.gate[i]) : 1);
+    if (dy) linear_mixer_backward(r, &p, dy, dx);
+    return product(r, "mixer.wo", p.gated);
 }
 
 static double *mixer(run *r, const double *x, const double *dy, double *dx)

@@ -78,6 +78,16 @@ double canto_ref_feature_slope(canto_feature feature, double x)
     return 1;
 }
 
+double canto_ref_log_sigmoid(double x)
+{
+    return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
+}
+
+double canto_ref_log_sigmoid_slope(double x)
+{
+    return 1 / (1 + exp(x));
+}
+
 void canto_ref_rope(int64_t rows, int heads, int dim, int64_t stride, const int64_t *positions,
                     double base, int direction, double *x)
 {

@@ -18,6 +18,9 @@ void canto_ref_norm_backward(int64_t rows, int64_t n, double eps, const double *
 double canto_ref_feature(canto_feature feature, double x);
 double canto_ref_feature_slope(canto_feature feature, double x);
 
+double canto_ref_log_sigmoid(double x);
+double canto_ref_log_sigmoid_slope(double x);
+
 // Heads of `dim` at distance stride, turned by position * base^(-2j/dim); direction -1: back.
 void canto_ref_rope(int64_t rows, int heads, int dim, int64_t stride, const int64_t *positions,
                     double base, int direction, double *x);

@@ -97,8 +97,8 @@ typedef struct linear_case {
     int64_t tokens;
     canto_ref_documents documents;
     bool with_state, normalised;
-    double *q, *kv, *state_in, *dout, *dstate_out;         // given
-    double *y, *o, *state_out, *dy, *dq, *dkv, *dstate_in; // computed
+    double *q, *kv, *gates, *state_in, *dout, *dstate_out;          // given
+    double *y, *o, *state_out, *dy, *dq, *dkv, *dgates, *dstate_in; // computed
 } linear_case;
 
 static int64_t entries(const linear_case *c)
@@ -108,7 +108,7 @@ static int64_t entries(const linear_case *c)
 
 static void linear_forward(linear_case *c)
 {
-    canto_ref_linear_forward(&c->shape, c->tokens, c->documents, c->q, c->kv,
+    canto_ref_linear_forward(&c->shape, c->tokens, c->documents, c->q, c->kv, c->gates,
                              c->with_state ? c->state_in : NULL, c->y, c->state_out);
 }
 
@@ -136,27 +136,34 @@ static void linear_gradients(linear_case *c)
         canto_ref_normalise_backward(entries(c), c->shape.value_dim, 50, c->y, c->dout, c->dy);
         dy = c->dy;
     }
-    canto_ref_linear_backward(&c->shape, c->tokens, c->documents, c->q, c->kv,
+    canto_ref_linear_backward(&c->shape, c->tokens, c->documents, c->q, c->kv, c->gates,
                               c->with_state ? c->state_in : NULL, dy,
-                              c->with_state ? c->dstate_out : NULL, c->dq, c->dkv, c->dstate_in);
+                              c->with_state ? c->dstate_out : NULL, c->dq, c->dkv, c->dgates,
+                              c->dstate_in);
 }
 
 static void check_linear(linear_case *c)
 {
-    double **all[] = {&c->q, &c->kv,        &c->state_in, &c->dout, &c->dstate_out, &c->y,
-                      &c->o, &c->state_out, &c->dy,       &c->dq,   &c->dkv,        &c->dstate_in};
-    const char *names[] = {"q", "kv",        "state_in", "dout", "dstate_out", "y",
-                           "o", "state_out", "dy",       "dq",   "dkv",        "dstate_in"};
-    for (int i = 0; i < 12; i++) *all[i] = random_doubles(names[i], MOST);
+    double **all[] = {&c->q,          &c->kv,  &c->gates,  &c->state_in, &c->dout,
+                      &c->dstate_out, &c->y,   &c->o,      &c->dy,       &c->state_out,
+                      &c->dq,         &c->dkv, &c->dgates, &c->dstate_in};
+    const char *names[] = {"q", "kv", "gates",     "state_in", "dout", "dstate_out", "y",
+                           "o", "dy", "state_out", "dq",       "dkv",  "dgates",     "dstate_in"};
+    for (int i = 0; i < 14; i++) *all[i] = random_doubles(names[i], MOST);
+    for (int i = 0; i < MOST; i++) c->gates[i] = -fabs(c->gates[i]);
     linear_gradients(c);
     canto_differences_close("linear dq", linear_value, c, entries(c) * c->shape.key_dim, c->q,
                             c->dq);
     canto_differences_close("linear dkv", linear_value, c,
                             c->tokens * canto_linear_kv_width(&c->shape), c->kv, c->dkv);
+    if (c->shape.gated)
+        canto_differences_close("linear dgates", linear_value, c,
+                                c->tokens * canto_linear_transition_count(&c->shape), c->gates,
+                                c->dgates);
     if (c->with_state)
         canto_differences_close("linear dstate", linear_value, c,
                                 canto_linear_state_count(&c->shape), c->state_in, c->dstate_in);
-    for (int i = 0; i < 12; i++) free(*all[i]);
+    for (int i = 0; i < 14; i++) free(*all[i]);
 }
 
 static void test_linear_gradients(void **state)
@@ -165,14 +172,20 @@ static void test_linear_gradients(void **state)
     const float decay[] = {-0.1f, -1.5f};
     const int64_t starts[] = {0, 3, 4}, later[] = {5};
     linear_case cases[] = {
-        {.shape = {2, 2, 4, 3, false, NULL}, .tokens = 9},
-        {.shape = {4, 2, 3, 2, true, decay}, .tokens = 9, .with_state = true},
-        {.shape = {2, 1, 3, 3, true, decay}, .tokens = 8, .normalised = true},
-        {.shape = {2, 2, 3, 2, false, decay}, .tokens = 7, .documents = {3, starts}},
-        {.shape = {2, 2, 3, 2, true, decay},
+        {.shape = {2, 2, 4, 3, false, NULL, false}, .tokens = 9},
+        {.shape = {4, 2, 3, 2, true, decay, false}, .tokens = 9, .with_state = true},
+        {.shape = {2, 1, 3, 3, true, decay, false}, .tokens = 8, .normalised = true},
+        {.shape = {2, 2, 3, 2, false, decay, false}, .tokens = 7, .documents = {3, starts}},
+        {.shape = {2, 2, 3, 2, true, decay, false},
          .tokens = 8,
          .documents = {1, later},
          .with_state = true},
+        {.shape = {2, 2, 4, 3, false, NULL, true}, .tokens = 9},
+        {.shape = {4, 2, 3, 2, true, NULL, true},
+         .tokens = 8,
+         .documents = {1, later},
+         .with_state = true},
+        {.shape = {2, 1, 3, 2, false, NULL, true}, .tokens = 7, .documents = {3, starts}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_linear(&cases[i]);
 }
@@ -182,18 +195,34 @@ static void test_linear_by_hand(void **state)
 {
     (void)state;
     const float half = logf(0.5f);
-    const canto_linear_shape shape = {1, 1, 1, 1, false, &half};
+    const canto_linear_shape shape = {1, 1, 1, 1, false, &half, false};
     const double q[] = {1, 1, 10}, kv[] = {1, 2, 1, 3, 1, 5};
     const int64_t start = 2;
     double y[3], end;
-    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){0, NULL}, q, kv, NULL, y, &end);
+    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){0, NULL}, q, kv, NULL, NULL, y, &end);
     assert_float_equal(y[0], 2, 1e-6);
     assert_float_equal(y[1], 4, 1e-6);
     assert_float_equal(y[2], 70, 1e-6);
     assert_float_equal(end, 7, 1e-6);
-    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){1, &start}, q, kv, NULL, y, &end);
+    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){1, &start}, q, kv, NULL, NULL, y,
+                             &end);
     assert_float_equal(y[1], 4, 1e-6);
     assert_float_equal(y[2], 50, 1e-6);
+}
+
+// Two key dims, one forgets: S = (2, 2), then (1 + 3, 3).
+static void test_linear_gates_by_hand(void **state)
+{
+    (void)state;
+    const canto_linear_shape shape = {1, 1, 2, 1, false, NULL, true};
+    const double q[] = {1, 1, 1, 10}, kv[] = {1, 1, 2, 1, 1, 3};
+    const double gates[] = {-7, -7, log(0.5), -50};
+    double y[2], end[2];
+    canto_ref_linear_forward(&shape, 2, (canto_ref_documents){0, NULL}, q, kv, gates, NULL, y, end);
+    assert_float_equal(y[0], 4, 1e-12);
+    assert_float_equal(y[1], 34, 1e-12);
+    assert_float_equal(end[0], 4, 1e-12);
+    assert_float_equal(end[1], 3, 1e-12);
 }
 
 // The checker must see a wrong gradient.
@@ -217,11 +246,9 @@ static void test_differences_see_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_softmax_gradients),
-        cmocka_unit_test(test_softmax_of_equal_scores),
-        cmocka_unit_test(test_linear_gradients),
-        cmocka_unit_test(test_linear_by_hand),
-        cmocka_unit_test(test_differences_see_errors),
+        cmocka_unit_test(test_softmax_gradients),    cmocka_unit_test(test_softmax_of_equal_scores),
+        cmocka_unit_test(test_linear_gradients),     cmocka_unit_test(test_linear_by_hand),
+        cmocka_unit_test(test_linear_gates_by_hand), cmocka_unit_test(test_differences_see_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

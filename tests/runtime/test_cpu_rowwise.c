@@ -358,15 +358,54 @@ static void test_adamw(void **state)
     free(grad), free(param), free(first), free(second);
 }
 
+// Rows with large and small numbers; dx in the place of dy, dbias added to what is there.
+static void test_log_sigmoid(void **state)
+{
+    (void)state;
+    enum { LINES = 70, BIASES = 67, N = LINES * BIASES };
+    float *x = numbers("x", N), *dy = numbers("dy", N), *y = numbers("y", N);
+    float bias[BIASES], dbias[BIASES];
+    double *ref = calloc(2 * N, sizeof *ref), *dref = ref + N, dbias_ref[BIASES];
+    canto_test_fill("bias", BIASES, bias);
+    canto_test_fill("dbias", BIASES, dbias);
+    for (int i = 0; i < BIASES; i++) dbias_ref[i] = dbias[i];
+    for (int i = 0; i < N; i++) {
+        x[i] *= 12;
+        const double sum = (double)(x[i] + bias[i % BIASES]);
+        ref[i] = canto_ref_log_sigmoid(sum) / 16;
+        dref[i] = dy[i] * canto_ref_log_sigmoid_slope(sum) / 16;
+        dbias_ref[i % BIASES] += dref[i];
+    }
+    canto_cpu_log_sigmoid_forward(NULL, LINES, BIASES, 16, x, bias, y);
+    for (int i = 0; i < N; i++) assert_true(fabs(y[i] - ref[i]) <= 4e-7 * fabs(ref[i]));
+    canto_cpu_log_sigmoid_forward(NULL, LINES, BIASES, 16, x, bias, x);
+    assert_memory_equal(x, y, N * sizeof *x);
+    free(x);
+    x = numbers("x", N);
+    for (int i = 0; i < N; i++) x[i] *= 12;
+    canto_cpu_log_sigmoid_backward(NULL, LINES, BIASES, 16, x, bias, dy, dy, dbias);
+    canto_test_close("dx", N, dy, dref, 1e-6);
+    canto_test_close("dbias", BIASES, dbias, dbias_ref, 1e-6);
+    free(x), free(y), free(dy), free(ref);
+}
+
+// A slot that is in the table and not in the backend would be a jump to nowhere.
+static void test_every_slot_is_filled(void **state)
+{
+    (void)state;
+    assert_null(canto_kernels_missing(&canto_kernels_cpu));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp),        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_norm),       cmocka_unit_test(test_norm_reference),
-        cmocka_unit_test(test_features),   cmocka_unit_test(test_glu),
-        cmocka_unit_test(test_rope),       cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_loss),       cmocka_unit_test(test_loss_reference),
-        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_exp),         cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_norm),        cmocka_unit_test(test_norm_reference),
+        cmocka_unit_test(test_features),    cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_rope),        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_loss),        cmocka_unit_test(test_loss_reference),
+        cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_log_sigmoid), cmocka_unit_test(test_every_slot_is_filled),
     };
     return cmocka_run_group_tests_name("runtime.cpu_rowwise", tests, NULL, NULL);
 }

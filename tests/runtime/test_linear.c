@@ -51,9 +51,10 @@ static void destroy(problem *p)
 
 static void run(problem *p, const float *state_in, const float *dstate_out)
 {
-    cpu->linear_forward(device, &p->shape, p->tokens, p->q, p->kv, state_in, p->y, p->state_out);
-    cpu->linear_backward(device, &p->shape, p->tokens, p->q, p->kv, state_in, p->dy, dstate_out,
-                         p->dq, p->dkv, p->work);
+    cpu->linear_forward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in, p->y,
+                        p->state_out);
+    cpu->linear_backward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in, p->dy,
+                         dstate_out, p->dq, p->dkv, NULL, p->work);
 }
 
 static void check_forward(const problem *p, const double *q, const double *kv,
@@ -61,7 +62,7 @@ static void check_forward(const problem *p, const double *q, const double *kv,
 {
     double *y = numbers_zero_wide(p->y_n), *state = numbers_zero_wide(p->state_n);
     const double tolerance = canto_test_forward_tolerance(p->tokens);
-    canto_ref_linear_forward(&p->shape, p->tokens, one_document, q, kv, state_in, y, state);
+    canto_ref_linear_forward(&p->shape, p->tokens, one_document, q, kv, NULL, state_in, y, state);
     canto_test_close("y", p->y_n, p->y, y, tolerance);
     canto_test_close("state_out", p->state_n, p->state_out, state, tolerance);
     free(y);
@@ -73,8 +74,8 @@ static void check_backward(const problem *p, const double *q, const double *kv,
 {
     double *dy = numbers_wide(p->y_n, p->dy), *dq = numbers_zero_wide(p->q_n);
     double *dkv = numbers_zero_wide(p->kv_n);
-    canto_ref_linear_backward(&p->shape, p->tokens, one_document, q, kv, state_in, dy, dstate_out,
-                              dq, dkv, NULL);
+    canto_ref_linear_backward(&p->shape, p->tokens, one_document, q, kv, NULL, state_in, dy,
+                              dstate_out, dq, dkv, NULL, NULL);
     canto_test_close("dq", p->q_n, p->dq, dq, CANTO_TEST_GRADIENT);
     canto_test_close("dkv", p->kv_n, p->dkv, dkv, CANTO_TEST_GRADIENT);
     free(dy);
@@ -88,13 +89,13 @@ static void check_summaries(const problem *p, const double *q, const double *kv)
     double *y = numbers_zero_wide(p->y_n), *state = numbers_zero_wide(p->state_n);
     double *dy = numbers_wide(p->y_n, p->dy), *dq = numbers_zero_wide(p->q_n);
     double *dkv = numbers_zero_wide(p->kv_n);
-    cpu->linear_summary(device, &p->shape, p->tokens, p->kv, p->state_out);
-    canto_ref_linear_forward(&p->shape, p->tokens, one_document, q, kv, NULL, y, state);
+    cpu->linear_summary(device, &p->shape, p->tokens, p->kv, NULL, p->state_out);
+    canto_ref_linear_forward(&p->shape, p->tokens, one_document, q, kv, NULL, NULL, y, state);
     canto_test_close("summary", p->state_n, p->state_out, state,
                      canto_test_forward_tolerance(p->tokens));
-    cpu->linear_backward_summary(device, &p->shape, p->tokens, p->q, p->dy, p->dstate_in);
-    canto_ref_linear_backward(&p->shape, p->tokens, one_document, q, kv, NULL, dy, NULL, dq, dkv,
-                              state);
+    cpu->linear_backward_summary(device, &p->shape, p->tokens, p->q, NULL, p->dy, p->dstate_in);
+    canto_ref_linear_backward(&p->shape, p->tokens, one_document, q, kv, NULL, NULL, dy, NULL, dq,
+                              dkv, NULL, state);
     canto_test_close("backward summary", p->state_n, p->dstate_in, state, CANTO_TEST_GRADIENT);
     double *all[] = {y, state, dy, dq, dkv};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
@@ -119,9 +120,11 @@ static const float slow[] = {-0.004f, -0.06f, -0.7f, -1e-7f};
 static const float extreme[] = {0, -50, -1e-30f, -200};
 
 static const canto_linear_shape shapes[] = {
-    {1, 1, 1, 1, false, NULL},     {2, 2, 16, 16, true, slow},   {4, 2, 5, 7, true, slow},
-    {4, 4, 64, 64, false, slow},   {6, 2, 33, 17, false, NULL},  {4, 4, 20, 15, true, extreme},
-    {8, 4, 7, 32, false, extreme}, {2, 1, 256, 256, true, slow}, {3, 1, 48, 100, true, NULL},
+    {1, 1, 1, 1, false, NULL, false},     {2, 2, 16, 16, true, slow, false},
+    {4, 2, 5, 7, true, slow, false},      {4, 4, 64, 64, false, slow, false},
+    {6, 2, 33, 17, false, NULL, false},   {4, 4, 20, 15, true, extreme, false},
+    {8, 4, 7, 32, false, extreme, false}, {2, 1, 256, 256, true, slow, false},
+    {3, 1, 48, 100, true, NULL, false},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
@@ -164,13 +167,15 @@ static problem part(const problem *p, int64_t first, int64_t tokens)
 static void run_in_two(problem *p, int64_t middle, float *state_middle, float *dstate_middle)
 {
     problem a = part(p, 0, middle), b = part(p, middle, p->tokens - middle);
-    cpu->linear_forward(device, &p->shape, a.tokens, a.q, a.kv, p->state_in, a.y, state_middle);
-    cpu->linear_forward(device, &p->shape, b.tokens, b.q, b.kv, state_middle, b.y, p->state_out);
-    cpu->linear_backward_summary(device, &p->shape, b.tokens, b.q, b.dy, dstate_middle);
-    cpu->linear_backward(device, &p->shape, b.tokens, b.q, b.kv, state_middle, b.dy, NULL, b.dq,
-                         b.dkv, p->work);
-    cpu->linear_backward(device, &p->shape, a.tokens, a.q, a.kv, p->state_in, a.dy, dstate_middle,
-                         a.dq, a.dkv, p->work);
+    cpu->linear_forward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in, a.y,
+                        state_middle);
+    cpu->linear_forward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle, b.y,
+                        p->state_out);
+    cpu->linear_backward_summary(device, &p->shape, b.tokens, b.q, NULL, b.dy, dstate_middle);
+    cpu->linear_backward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle, b.dy, NULL,
+                         b.dq, b.dkv, NULL, p->work);
+    cpu->linear_backward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in, a.dy,
+                         dstate_middle, a.dq, a.dkv, NULL, p->work);
 }
 
 static void test_cut_in_two_at_every_point(void **state)
@@ -200,10 +205,10 @@ static void test_read_seeds_a_pass(void **state)
     (void)state;
     for (int s = 0; s < SHAPES; s++) {
         problem p = make(shapes[s], 130);
-        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, p.y, NULL);
-        cpu->linear_read(device, &p.shape, p.tokens, p.q, p.state_in, p.y);
+        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, NULL, p.y, NULL);
+        cpu->linear_read(device, &p.shape, p.tokens, p.q, NULL, p.state_in, p.y);
         float *composed = numbers_copy(p.y_n, p.y);
-        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, p.state_in, p.y, NULL);
+        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, p.state_in, p.y, NULL);
         double *seeded = numbers_wide(p.y_n, p.y);
         canto_test_close("composed", p.y_n, composed, seeded,
                          canto_test_forward_tolerance(p.tokens));
@@ -221,7 +226,7 @@ static void test_one_token_at_a_time(void **state)
     float *states[] = {numbers_zero(p.state_n), numbers_zero(p.state_n)};
     for (int64_t t = 0; t < p.tokens; t++) {
         problem token = part(&p, t, 1);
-        cpu->linear_forward(device, &p.shape, 1, token.q, token.kv, t ? states[t % 2] : NULL,
+        cpu->linear_forward(device, &p.shape, 1, token.q, token.kv, NULL, t ? states[t % 2] : NULL,
                             token.y, states[(t + 1) % 2]);
     }
     double *q = numbers_wide(p.q_n, p.q), *kv = numbers_wide(p.kv_n, p.kv);
@@ -265,7 +270,7 @@ static void test_total_decay(void **state)
 {
     (void)state;
     const float forgets = -INFINITY;
-    const canto_linear_shape shape = {1, 1, 3, 2, true, &forgets};
+    const canto_linear_shape shape = {1, 1, 3, 2, true, &forgets, false};
     problem p = make(shape, 100);
     run(&p, p.state_in, p.dstate_out);
     double *y = numbers_zero_wide(p.y_n);
@@ -326,12 +331,12 @@ static void test_no_tokens(void **state)
     problem p = make(shapes[2], 0);
     run(&p, p.state_in, p.dstate_out);
     numbers_same("state", p.state_n, p.state_out, p.state_in);
-    cpu->linear_forward(device, &p.shape, 0, NULL, NULL, p.state_in, NULL, NULL);
-    cpu->linear_read(device, &p.shape, 0, NULL, p.state_in, NULL);
+    cpu->linear_forward(device, &p.shape, 0, NULL, NULL, NULL, p.state_in, NULL, NULL);
+    cpu->linear_read(device, &p.shape, 0, NULL, NULL, p.state_in, NULL);
     float *zero = numbers_zero(p.state_n);
-    cpu->linear_summary(device, &p.shape, 0, NULL, p.state_out);
+    cpu->linear_summary(device, &p.shape, 0, NULL, NULL, p.state_out);
     numbers_same("summary", p.state_n, p.state_out, zero);
-    cpu->linear_backward_summary(device, &p.shape, 0, NULL, NULL, p.dstate_in);
+    cpu->linear_backward_summary(device, &p.shape, 0, NULL, NULL, NULL, p.dstate_in);
     numbers_same("backward summary", p.state_n, p.dstate_in, zero);
     cpu->linear_normalise(device, 0, 4, 0, NULL, NULL);
     cpu->linear_normalise_backward(device, 0, 4, 0, NULL, NULL, NULL);
