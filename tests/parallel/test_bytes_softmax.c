@@ -121,37 +121,40 @@ static void count(const row *it, const canto_strategy *strategy, int64_t tokens)
     canto_arena_destroy(&arena);
 }
 
-static void count_both(const row *it, int64_t tokens)
+// Whatever the route, each part comes once to every rank that needs it.
+static void count_all(const row *it, int64_t tokens)
 {
     assert_true(canto_test_world->size <= RANKS_MAX);
-    count(it, &canto_strategy_ring, tokens);
-    count(it, &canto_strategy_gather, tokens);
+    for (int i = 0; canto_strategies[i]; i++) {
+        if (canto_strategies[i]->applicable(canto_test_world->size))
+            count(it, canto_strategies[i], tokens);
+    }
 }
 
 static void full_sends_every_block_to_everybody(void **state)
 {
     (void)state;
-    count_both(&full, TOKENS);
+    count_all(&full, TOKENS);
 }
 
 static void causal_sends_half(void **state)
 {
     (void)state;
-    count_both(&causal, TOKENS);
+    count_all(&causal, TOKENS);
 }
 
 static void causal_zigzag_sends_three_quarters(void **state)
 {
     (void)state;
-    count_both(&zigzag, TOKENS);
+    count_all(&zigzag, TOKENS);
 }
 
 static void window_sends_its_width_whatever_the_length(void **state)
 {
     (void)state;
     for (int64_t tokens = TOKENS; tokens <= 4 * TOKENS; tokens *= 4) {
-        count_both(&window, tokens);
-        count_both(&window_zigzag, tokens);
+        count_all(&window, tokens);
+        count_all(&window_zigzag, tokens);
     }
 }
 
