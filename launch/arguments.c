@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "launch/arguments.h"
 
+#include "launch/checkpoint.h"
 #include "launch/command.h"
 #include "launch/exit_code.h"
 #include "launch/job.h"
@@ -59,6 +60,10 @@ static error_t set(struct argp_state *state, const canto_option *option, const c
     case CANTO_OPTION_TEXT:
         *(const char **)field = text;
         return 0;
+    case CANTO_OPTION_STEP:
+        if (canto_step_read(text, field)) return 0;
+        argp_error(state, "--%s: '%s' is neither a number nor 'best'", option->name, text);
+        return EINVAL;
     case CANTO_OPTION_COUNT:
         return count(state, option, text, field);
     case CANTO_OPTION_NUMBER:
@@ -73,7 +78,7 @@ static void set_initial(const canto_option *option, canto_arguments *out)
     void *field = (char *)out + option->offset;
     if (option->initial)
         set(NULL, option, option->initial, out);
-    else if (option->type == CANTO_OPTION_COUNT)
+    else if (option->type == CANTO_OPTION_COUNT || option->type == CANTO_OPTION_STEP)
         *(int64_t *)field = -1;
     else if (option->type == CANTO_OPTION_NUMBER)
         *(double *)field = -1;

@@ -33,6 +33,7 @@ typedef struct canto_arguments {
 typedef enum canto_option_type {
     CANTO_OPTION_FLAG,   // bool
     CANTO_OPTION_TEXT,   // const char *, borrowed from argv
+    CANTO_OPTION_STEP,   // int64_t, see canto_step_read
     CANTO_OPTION_COUNT,  // int64_t in 0..max
     CANTO_OPTION_NUMBER, // double in 0..max
 } canto_option_type;

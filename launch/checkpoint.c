@@ -132,6 +132,66 @@ canto_status canto_checkpoint_save(canto_trainer *trainer, int64_t step)
     return canto_store_commit(&writer, trainer->config->store.keep_last);
 }
 
+bool canto_step_read(const char *text, int64_t *step)
+{
+    const size_t digits = strspn(text, "0123456789");
+    if (strcmp(text, "best") == 0) {
+        *step = CANTO_STEP_BEST;
+        return true;
+    }
+    if (digits == 0 || digits > 15 || text[digits] != '\0') return false;
+    *step = strtoll(text, NULL, 10);
+    return true;
+}
+
+canto_status canto_checkpoint_mark(canto_trainer *trainer, int64_t step, double loss, int64_t bytes,
+                                   bool *best)
+{
+    const canto_config *config = trainer->config;
+    canto_comm *control = trainer->job->mesh.control;
+    const canto_store_mark mark = {.step = step, .loss = loss, .bytes = bytes};
+    char dir[CANTO_TEXT_MAX + 16];
+    canto_status status = CANTO_OK;
+    canto_checkpoint_dir(config->run.dir, dir);
+    *best = false;
+    if (control->rank == 0)
+        status = canto_store_mark_best(dir, &mark, config->store.keep_best, config->store.keep_last,
+                                       best);
+    return canto_comm_agree(control, status);
+}
+
+// Rank 0 looks, all learn.
+static canto_status share_marks(canto_comm *control, const char *run, int64_t out[2])
+{
+    canto_store_marks marks = {.evaluated = -1};
+    char dir[CANTO_TEXT_MAX + 16];
+    canto_checkpoint_dir(run, dir);
+    canto_status status = control->rank == 0 ? canto_store_best(dir, &marks) : CANTO_OK;
+    CANTO_TRY(canto_comm_agree(control, status));
+    out[0] = marks.evaluated;
+    out[1] = marks.n > 0 ? marks.list[0].step : -1;
+    return canto_comm_bcast(control, 0, canto_tensor_vector(CANTO_I64, out, 2));
+}
+
+canto_status canto_checkpoint_evaluated(canto_job *job, const canto_config *config, int64_t *step)
+{
+    int64_t marks[2] = {-1, -1};
+    if (config->store.keep_best > 0)
+        CANTO_TRY(share_marks(job->mesh.control, config->run.dir, marks));
+    *step = marks[0];
+    return CANTO_OK;
+}
+
+static canto_status find_best(canto_job *job, const char *run, int64_t *step)
+{
+    int64_t marks[2];
+    CANTO_TRY(share_marks(job->mesh.control, run, marks));
+    *step = marks[1];
+    if (*step >= 0) return CANTO_OK;
+    CANTO_FAIL(CANTO_ERROR_CHECKPOINT,
+               "%s has no best checkpoint: set train.eval_every, and store.keep_best above 0", run);
+}
+
 static void note_damage(void *context, const char *sentence)
 {
     canto_log_line(context, "%s", sentence);
@@ -142,6 +202,7 @@ canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step
 {
     char dir[CANTO_TEXT_MAX + 16];
     canto_checkpoint_dir(run, dir);
+    if (step == CANTO_STEP_BEST) CANTO_TRY(find_best(job, run, &step));
     return canto_store_open(job->mesh.control, dir, step, note_damage, &job->log, reader);
 }
 

@@ -18,13 +18,23 @@ canto_status canto_checkpoint_save(canto_trainer *trainer, int64_t step);
 // Local. Bytes of tensors that this rank writes into a checkpoint: those that it alone keeps. A
 // trainer that measures is enough.
 canto_status canto_checkpoint_bytes(canto_trainer *trainer, int64_t *bytes);
-// Collective. Opens the newest good checkpoint of a run (step < 0) or a given one. *reader NULL:
-// there is none.
+enum { CANTO_STEP_NEWEST = -1, CANTO_STEP_BEST = -2 };
+
+// "best" or a number of up to 15 digits; false: neither.
+bool canto_step_read(const char *text, int64_t *step);
+
+// Collective. Opens the newest good checkpoint of a run, the best one, or a given one. *reader
+// NULL: there is none; CANTO_ERROR_CHECKPOINT if none is marked as best.
 canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step,
                                    canto_store_reader **reader);
 // Local, rank 0. After a run went back to `step`: newer steps, which are damaged, are renamed, so
 // that the run can write them again. Nothing is removed.
 canto_status canto_checkpoint_set_aside(canto_job *job, const char *run, int64_t step);
+// Collective. After an evaluation of the committed `step`: see canto_store_mark_best.
+canto_status canto_checkpoint_mark(canto_trainer *trainer, int64_t step, double loss, int64_t bytes,
+                                   bool *best);
+// Collective. Newest step that was evaluated, -1: none, or the run keeps no best.
+canto_status canto_checkpoint_evaluated(canto_job *job, const canto_config *config, int64_t *step);
 // Local. The configuration stored in a checkpoint.
 canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_config *out);
 // Local. Parameters, whole.

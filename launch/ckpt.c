@@ -1,4 +1,5 @@
 // canto ckpt: what checkpoints a run has, and whether every byte of them is as it was written.
+#define _GNU_SOURCE
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
 #include "launch/command.h"
@@ -6,6 +7,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +18,9 @@ typedef struct {
     char dir[CANTO_TEXT_MAX + 16];
     int n;
     canto_store_entry *entries; // owned, [ENTRIES_MAX]
+    canto_store_marks marks;
+    canto_status damage; // of the marks: told when all else is
+    char told[CANTO_MESSAGE_MAX];
 } listing;
 
 // The steps of a run, or of them the one asked for.
@@ -28,19 +33,39 @@ static canto_status read_listing(const canto_arguments *a, listing *out)
     out->entries = calloc(ENTRIES_MAX, sizeof *out->entries);
     if (!out->entries) CANTO_FAIL(CANTO_ERROR_MEMORY, "ckpt: no memory");
     CANTO_TRY(canto_store_list(out->dir, ENTRIES_MAX, out->entries, &out->n));
+    out->damage = canto_store_best(out->dir, &out->marks);
+    if (out->damage != CANTO_OK) snprintf(out->told, sizeof out->told, "%s", canto_error_message());
+    canto_error_clear();
+    const int64_t best = out->marks.n > 0 ? out->marks.list[0].step : CANTO_STEP_BEST;
+    const int64_t wanted = a->step == CANTO_STEP_BEST ? best : a->step;
     const int all = out->n < ENTRIES_MAX ? out->n : ENTRIES_MAX;
     out->n = 0;
     for (int i = 0; i < all; i++) {
-        if (a->step < 0 || a->step == out->entries[i].step)
+        if (wanted == CANTO_STEP_NEWEST || wanted == out->entries[i].step)
             out->entries[out->n++] = out->entries[i];
     }
     return CANTO_OK;
 }
 
-static json_t *entry_json(const canto_store_entry *e)
+// Place among the best, from 1; 0: not marked.
+static int place_of(const listing *l, int64_t step)
 {
-    return json_pack("{s:I, s:i, s:i, s:I, s:s}", "step", (json_int_t)e->step, "shards", e->shards,
-                     "tensors", e->tensors, "bytes", (json_int_t)e->bytes, "time", e->time);
+    for (int i = 0; i < l->marks.n; i++) {
+        if (l->marks.list[i].step == step) return i + 1;
+    }
+    return 0;
+}
+
+static json_t *entry_json(const listing *l, const canto_store_entry *e)
+{
+    const int place = place_of(l, e->step);
+    json_t *object =
+        json_pack("{s:I, s:i, s:i, s:I, s:s}", "step", (json_int_t)e->step, "shards", e->shards,
+                  "tensors", e->tensors, "bytes", (json_int_t)e->bytes, "time", e->time);
+    if (place > 0)
+        json_object_update_new(object, json_pack("{s:i, s:f}", "best", place, "held_out_loss",
+                                                 l->marks.list[place - 1].loss));
+    return object;
 }
 
 static void print_json(json_t *array)
@@ -54,15 +79,19 @@ static canto_status list(const listing *l, const canto_arguments *a)
 {
     if (a->json) {
         json_t *array = json_array();
-        for (int i = 0; i < l->n; i++) json_array_append_new(array, entry_json(&l->entries[i]));
+        for (int i = 0; i < l->n; i++) json_array_append_new(array, entry_json(l, &l->entries[i]));
         print_json(array);
         return CANTO_OK;
     }
     printf("%10s %7s %8s %12s  %s\n", "step", "shards", "tensors", "bytes", "written (UTC)");
     for (int i = 0; i < l->n; i++) {
         const canto_store_entry *e = &l->entries[i];
-        printf("%10lld %7d %8d %12lld  %s\n", (long long)e->step, e->shards, e->tensors,
+        const int place = place_of(l, e->step);
+        printf("%10lld %7d %8d %12lld  %-20s", (long long)e->step, e->shards, e->tensors,
                (long long)e->bytes, e->time);
+        if (place > 0)
+            printf("  best %d, %.4f bits/byte", place, l->marks.list[place - 1].loss / M_LN2);
+        putchar('\n');
     }
     return CANTO_OK;
 }
@@ -101,6 +130,10 @@ static int for_listing(const canto_arguments *a,
     listing l = {0};
     canto_status status = read_listing(a, &l);
     if (status == CANTO_OK) status = tell(&l, a);
+    if (status == CANTO_OK && l.damage != CANTO_OK) {
+        canto_error_adopt(l.told);
+        status = l.damage;
+    }
     free(l.entries);
     return status == CANTO_OK ? CANTO_EXIT_DONE : canto_job_refuse(status);
 }

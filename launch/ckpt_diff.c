@@ -26,16 +26,15 @@ typedef struct {
 
 // --- opening ---
 
-// "RUN@STEP", or "RUN": step -1. A last '@' that no number follows belongs to the name.
+// "RUN@STEP", "RUN@best", or "RUN": the newest. Any other '@' belongs to the name.
 static canto_status split(const char *argument, char run[CANTO_TEXT_MAX], int64_t *step)
 {
     const char *at = strrchr(argument, '@');
-    const size_t digits = at ? strspn(at + 1, "0123456789") : 0;
-    const bool given = digits > 0 && digits < 16 && at[1 + digits] == '\0';
+    const bool given = at && canto_step_read(at + 1, step);
     const size_t length = given ? (size_t)(at - argument) : strlen(argument);
     if (length == 0 || length >= CANTO_TEXT_MAX)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "'%.80s' names no run", argument);
-    *step = given ? strtoll(at + 1, NULL, 10) : -1;
+    if (!given) *step = CANTO_STEP_NEWEST;
     memcpy(run, argument, length);
     run[length] = '\0';
     return CANTO_OK;
@@ -44,7 +43,7 @@ static canto_status split(const char *argument, char run[CANTO_TEXT_MAX], int64_
 static canto_status open_one(canto_job *job, const char *argument, canto_store_reader **reader)
 {
     char run[CANTO_TEXT_MAX];
-    int64_t step = -1;
+    int64_t step;
     CANTO_TRY(split(argument, run, &step));
     CANTO_TRY(canto_checkpoint_open(job, run, step, reader));
     if (!*reader) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint", run);

@@ -90,7 +90,8 @@ const canto_word canto_words[] = {
     {"CONFIG", CANTO_COMPLETES_FILE, "a configuration: a YAML file"},
     {"RUN", CANTO_COMPLETES_DIRECTORY, "the directory of a run"},
     {"CHECKPOINT", CANTO_COMPLETES_DIRECTORY,
-     "the directory of a run, whose newest good checkpoint is meant, or RUN@STEP"},
+     "the directory of a run, whose newest good checkpoint is meant, or RUN@STEP or "
+     "RUN@best"},
     {"KEY=VALUE", CANTO_COMPLETES_KEY,
      "a key of the configuration and its value, before which the file's gives way; `canto config "
      "keys` lists them"},

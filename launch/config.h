@@ -53,7 +53,7 @@ typedef struct canto_config {
     } data;
     struct {
         int64_t every;
-        int keep_last;
+        int keep_last, keep_best;
     } store; // every 0: only at the end
     struct {
         int64_t every;

@@ -1,6 +1,8 @@
 // The one table of configuration keys: everything that is known about a key stands in its row.
 #include "launch/config_keys.h"
 
+#include "runtime/store.h"
+
 #include "layers/mixer.h"
 #include "layers/recompute.h"
 #include "parallel/scan.h"
@@ -308,6 +310,9 @@ const canto_key canto_keys[] = {
      .help = "Save a checkpoint every so many steps; 0: only at the end."},
     {"store.keep_last", INT(0, 1000000), FREE, FIELD(store.keep_last), .initial = "2",
      .help = "Checkpoints to keep; 0: all."},
+    {"store.keep_best", INT(0, CANTO_STORE_MARKS_MAX), FREE, FIELD(store.keep_best), .initial = "1",
+     .help = "Checkpoints with the lowest held-out loss to keep besides; above 0 every evaluation "
+             "saves one first."},
 
     {"log.every", INT(1, COUNT_MAX), FREE, FIELD(log.every), .initial = "10",
      .help = "Steps between lines where the output is not a terminal."},

@@ -21,8 +21,9 @@ const canto_option canto_options[] = {
      .help = "plan for so many ranks; with --dry-run: instead of those that run"},
     {"seed", 's', COUNT("N"), .max = INT64_MAX, FIELD(seed), .initial = "1",
      .help = "seed of the random choices"},
-    {"step", 'S', COUNT("N"), .max = INT64_MAX, FIELD(step),
-     .help = "checkpoint of this step; without it the newest good one, or all that are listed"},
+    {"step", 'S', .type = CANTO_OPTION_STEP, .value = "STEP", FIELD(step),
+     .help = "checkpoint of this step, or \"best\"; without it the newest good one, or all that "
+             "are listed"},
     {"temperature", 't', NUMBER("X"), .max = 100, FIELD(temperature), .initial = "0.8",
      .help = "0 takes the likeliest token always"},
     {"tokens", 'n', COUNT("N"), .max = 100000000, FIELD(tokens), .initial = "200",

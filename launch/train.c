@@ -101,17 +101,62 @@ static canto_status save(run *r)
     return note_event(r, "save", json_pack("{s:I}", "step", (json_int_t)r->step));
 }
 
+// Of failures that all ranks share and that leave the lanes in order.
+static bool may_go_on(canto_status status)
+{
+    return status == CANTO_ERROR_CONFIG || status == CANTO_ERROR_NUMBERS ||
+           status == CANTO_ERROR_CAPACITY || status == CANTO_ERROR_IO ||
+           status == CANTO_ERROR_CHECKPOINT;
+}
+
+// A failed evaluation never costs the run: it is told, and the run goes on.
+static canto_status tell_and_go_on(run *r, const char *what)
+{
+    char sentence[CANTO_MESSAGE_MAX];
+    snprintf(sentence, sizeof sentence, "%s", canto_error_message());
+    canto_error_clear();
+    canto_log_line(&r->job->log, "%s after step %lld failed, the run goes on: %s", what,
+                   (long long)r->step, sentence);
+    return note_event(r, "failed",
+                      json_pack("{s:I, s:s, s:s}", "step", (json_int_t)r->step, "what", what,
+                                "sentence", sentence));
+}
+
+static canto_status measure(run *r, double *loss, int64_t *bytes)
+{
+    CANTO_TRY(canto_trainer_evaluate(&r->trainer, r->config->train.eval_tokens, loss, bytes));
+    if (!isfinite(*loss))
+        CANTO_FAIL(CANTO_ERROR_NUMBERS, "the loss on held-out text is not finite");
+    return CANTO_OK;
+}
+
+// Of an evaluated step that is committed.
+static canto_status mark(run *r, double loss, int64_t bytes)
+{
+    bool best;
+    if (r->saved != r->step) return CANTO_OK;
+    canto_status status = canto_checkpoint_mark(&r->trainer, r->step, loss, bytes, &best);
+    if (may_go_on(status)) return tell_and_go_on(r, "marking the best checkpoint");
+    CANTO_TRY(status);
+    if (best) canto_log_line(&r->job->log, "best so far: step %lld", (long long)r->step);
+    return CANTO_OK;
+}
+
 static canto_status evaluate(run *r)
 {
     double loss;
     int64_t bytes;
     canto_phases_hold(&r->trainer.phases, CANTO_PHASE_EVALUATION);
-    CANTO_TRY(canto_trainer_evaluate(&r->trainer, r->config->train.eval_tokens, &loss, &bytes));
+    canto_status status = measure(r, &loss, &bytes);
     canto_phases_release(&r->trainer.phases);
+    if (may_go_on(status)) return tell_and_go_on(r, "evaluation");
+    CANTO_TRY(status);
     canto_progress_evaluated(&r->progress, r->step, loss / M_LN2, bytes);
-    return note_event(r, "eval",
-                      json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)r->step, "loss", loss,
-                                "bits_per_byte", loss / M_LN2, "bytes", (json_int_t)bytes));
+    CANTO_TRY(
+        note_event(r, "eval",
+                   json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)r->step, "loss", loss,
+                             "bits_per_byte", loss / M_LN2, "bytes", (json_int_t)bytes)));
+    return mark(r, loss, bytes);
 }
 
 static bool is_multiple(int64_t step, int64_t every)
@@ -141,17 +186,33 @@ static canto_status after_step(run *r, const canto_step_result *result)
     bool stop = r->step == r->config->train.stop_after || result->leave;
     CANTO_TRY(write_step(r, result));
     canto_progress_step(&r->progress, r->step, result);
-    if (last || stop || result->save || is_multiple(r->step, r->config->store.every))
+    bool evaluates = is_multiple(r->step, r->config->train.eval_every) && !last && !stop;
+    if (last || stop || result->save || is_multiple(r->step, r->config->store.every) ||
+        (evaluates && r->config->store.keep_best > 0))
         CANTO_TRY(save(r));
-    if (is_multiple(r->step, r->config->train.eval_every) && !last && !stop) CANTO_TRY(evaluate(r));
+    if (evaluates) CANTO_TRY(evaluate(r));
     r->leave = stop && !last;
     return CANTO_OK;
+}
+
+// What an earlier start saved for its evaluation, and then did not live to evaluate.
+static canto_status catch_up(run *r)
+{
+    int64_t evaluated;
+    const bool due = is_multiple(r->step, r->config->train.eval_every) && r->step > 0 &&
+                     r->step < r->config->train.steps && r->config->store.keep_best > 0;
+    if (!due) return CANTO_OK;
+    canto_status status = canto_checkpoint_evaluated(r->job, r->config, &evaluated);
+    if (may_go_on(status)) return tell_and_go_on(r, "reading the marks of the best checkpoints");
+    CANTO_TRY(status);
+    return evaluated < r->step ? evaluate(r) : CANTO_OK;
 }
 
 static canto_status train(run *r)
 {
     CANTO_TRY(start(r));
     canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
+    CANTO_TRY(catch_up(r));
     while (r->step < r->config->train.steps && !r->leave) {
         canto_step_result result;
         CANTO_TRY(canto_tracing_step(&r->tracing, &r->trainer));

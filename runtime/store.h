@@ -41,11 +41,11 @@ canto_status canto_store_write(canto_store_writer *writer, const char *name, can
 // manifest, at most 1 MiB.
 canto_status canto_store_write_text(canto_store_writer *writer, const char *name, const char *text);
 // Collective. Writes shards, syncs, gathers checksums, agrees, publishes, then removes, of the
-// committed steps up to this one, all but the newest keep_last (0 = keep all; what cannot be
-// removed is tried again by the next commit). Refuses tensors whose pieces overlap or leave holes,
-// by name. Never replaces a committed step: an existing step-N is CANTO_ERROR_CHECKPOINT. Frees the
-// writer (sets *writer to NULL) in every case; on failure nothing is published and the older
-// checkpoints are untouched. Memory: twice this rank's data.
+// committed steps up to this one, all but the newest keep_last and those marked as best (0 = keep
+// all; what cannot be removed is tried again by the next commit). Refuses tensors whose pieces
+// overlap or leave holes, by name. Never replaces a committed step: an existing step-N is
+// CANTO_ERROR_CHECKPOINT. Frees the writer (sets *writer to NULL) in every case; on failure nothing
+// is published and the older checkpoints are untouched. Memory: twice this rank's data.
 canto_status canto_store_commit(canto_store_writer **writer, int keep_last);
 // Local. Gives a writer up before its commit: nothing is published. Sets *writer to NULL.
 void canto_store_abandon(canto_store_writer **writer);
@@ -85,10 +85,36 @@ void canto_store_close(canto_store_reader **reader);
 
 // Local (rank 0), after a run went back to `step`, which is committed: the committed steps newer
 // than it, which the run will come to write again, are renamed to step-N.aside.<id>, each with a
-// sentence to `note`, and `latest` names `step`. Nothing is removed; nothing looks at them any
-// more.
+// sentence to `note`, their marks are forgotten, and `latest` names `step`. Nothing is removed;
+// nothing looks at them any more.
 canto_status canto_store_set_aside(const char *dir, int64_t step, canto_store_note note,
                                    void *context);
+
+// --- the best steps (local, rank 0) ---
+
+enum { CANTO_STORE_MARKS_MAX = 100 };
+
+// A committed step that was evaluated on held-out text.
+typedef struct canto_store_mark {
+    int64_t step;
+    double loss;
+    int64_t bytes; // that the loss is a mean over: losses over other bytes are not compared
+} canto_store_mark;
+
+typedef struct canto_store_marks {
+    int64_t evaluated; // newest step that was evaluated; -1: none was
+    int n;
+    canto_store_mark list[CANTO_STORE_MARKS_MAX]; // best first, all committed
+} canto_store_marks;
+
+// CANTO_ERROR_CHECKPOINT if the file of marks is damaged; no file: none are marked.
+canto_status canto_store_best(const char *dir, canto_store_marks *out);
+// After the evaluation of a committed step: it is marked if it is among the keep_best with the
+// lowest losses, for the one that drops out. *best: it is the first of them. Retention never
+// removes a marked step; what the mark sets free is removed here, as by a commit. The marks change
+// as a whole or not at all.
+canto_status canto_store_mark_best(const char *dir, const canto_store_mark *mark, int keep_best,
+                                   int keep_last, bool *best);
 
 // --- looking (local, one process) ---
 

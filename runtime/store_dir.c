@@ -75,6 +75,7 @@ static bool is_left_over(const char *name)
     const char *rest;
     int64_t step;
     if (strncmp(name, "latest.tmp.", 11) == 0) return is_id(name + 11);
+    if (strncmp(name, "best.tmp.", 9) == 0) return is_id(name + 9);
     if (strncmp(name, ".trash-", 7) == 0)
         return parse_step(name + 7, &step, &rest) && rest[0] == '.' && is_id(rest + 1);
     return parse_step(name, &step, &rest) && strncmp(rest, ".tmp.", 5) == 0 && is_id(rest + 5);
@@ -249,18 +250,30 @@ static bool trash(const char *dir, int64_t step, const char *id)
     return true;
 }
 
+static bool is_marked(const canto_store_marks *marks, int64_t step)
+{
+    for (int i = 0; i < marks->n; i++) {
+        if (marks->list[i].step == step) return true;
+    }
+    return false;
+}
+
 void canto_steps_retain(const char *dir, int64_t step, int keep_last, const char *id)
 {
     int64_t *steps;
     int count;
+    canto_store_marks marks;
     if (keep_last <= 0) return;
-    if (canto_steps_list(dir, &steps, &count) != CANTO_OK) {
+    if (canto_store_best(dir, &marks) != CANTO_OK ||
+        canto_steps_list(dir, &steps, &count) != CANTO_OK) {
         canto_error_clear();
         return;
     }
     // Newer ones belong to another course of the run: not ours to remove.
     while (count > 0 && steps[count - 1] > step) count--;
-    for (int i = 0; i < count - keep_last; i++) trash(dir, steps[i], id);
+    for (int i = 0; i < count - keep_last; i++) {
+        if (!is_marked(&marks, steps[i])) trash(dir, steps[i], id);
+    }
     free(steps);
 }
 
@@ -295,6 +308,17 @@ static canto_status move_aside(const char *dir, int64_t step, const char *id, ca
     return CANTO_OK;
 }
 
+// Marks that cannot be read do not keep a run from going on.
+static canto_status forget_marks(const char *dir, int64_t step, canto_store_note note,
+                                 void *context)
+{
+    canto_status status = canto_store_forget_marks_after(dir, step);
+    if (status != CANTO_ERROR_CHECKPOINT) return status;
+    if (note) note(context, canto_error_message());
+    canto_error_clear();
+    return CANTO_OK;
+}
+
 canto_status canto_store_set_aside(const char *dir, int64_t step, canto_store_note note,
                                    void *context)
 {
@@ -310,7 +334,8 @@ canto_status canto_store_set_aside(const char *dir, int64_t step, canto_store_no
         status = canto_error_raise(CANTO_ERROR_ARGUMENT, __FILE__, __LINE__,
                                    "there is no committed step %lld in %s", (long long)step, dir);
     }
-    // `latest` first, so that it never names a step that is not there.
+    if (status == CANTO_OK && first < count) status = forget_marks(dir, step, note, context);
+    // `latest` before the steps, so that it never names one that is not there.
     if (status == CANTO_OK && first < count) status = point_latest(dir, step, id);
     for (int i = first; status == CANTO_OK && i < count; i++) {
         status = move_aside(dir, steps[i], id, note, context);

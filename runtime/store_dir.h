@@ -6,6 +6,7 @@
 //     .trash-step-00000100.<id>          being removed
 //     step-00000100.aside.<id>           set aside: nothing looks at it
 //     latest, latest.tmp.<id>            name of the newest committed step
+//     best, best.tmp.<id>                marks of the best ones (runtime/store_best.c)
 //
 // <id> is 16 hexadecimal digits.
 #ifndef CANTO_RUNTIME_STORE_DIR_H
@@ -33,8 +34,12 @@ canto_status canto_step_prepare(const char *dir, int64_t step, const char *id);
 // durable in this order. On failure both are undone.
 canto_status canto_step_publish(const char *dir, int64_t step, const char *id);
 void canto_step_abandon(const char *dir, int64_t step, const char *id); // best effort
-// Best effort: of the committed steps up to `step`, all but the newest keep_last are removed. What
+// Best effort: of the committed steps up to `step`, all but the newest keep_last and those marked
+// as best are removed; none while the marks cannot be read. What
 // cannot be removed is tried again the next time.
 void canto_steps_retain(const char *dir, int64_t step, int keep_last, const char *id);
+
+// Of steps beyond this one.
+canto_status canto_store_forget_marks_after(const char *dir, int64_t step);
 
 #endif

@@ -1,8 +1,6 @@
-// The store under a system that fails at its N-th call, for every N: the process dies, the call
-// reports an error, is interrupted, is cut short, or lies; and memory runs out.
-//
-// The program is linked with --wrap for the calls below, so that nothing in the store knows of it.
+// The store under a system that fails at its N-th call, for every N (tests/runtime/faulty.h).
 #define _GNU_SOURCE
+#include "tests/runtime/faulty.h"
 #include "tests/runtime/store_case.h"
 
 #include <dirent.h>
@@ -14,187 +12,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-// --- the failing system ---
-
-typedef enum {
-    FAULT_NONE,
-    FAULT_DIE,      // the process ends before the call
-    FAULT_DIE_HALF, // a write takes half of its bytes first
-    FAULT_ERROR,    // this call fails
-    FAULT_ERRORS,   // this call and all later ones fail
-    FAULT_LIE,      // a write reports success and takes nothing
-    FAULT_TROUBLE,  // every write takes at most 7 bytes, and every other call of write, fsync and
-                    // pread is interrupted
-} fault_kind;
-
-static struct {
-    fault_kind kind;
-    int at;    // the N
-    int error; // errno
-    int calls; // since it was armed
-    int hits;
-    bool memory; // calls are allocations, else system calls
-} fault;
-
-static void arm(fault_kind kind, int at, int error)
-{
-    fault.kind = kind;
-    fault.at = at;
-    fault.error = error;
-    fault.calls = 0;
-    fault.hits = 0;
-    fault.memory = false;
-}
-
-static void arm_memory(int at)
-{
-    arm(FAULT_ERROR, at, ENOMEM);
-    fault.memory = true;
-}
-
-static bool disarm(void)
-{
-    fault.kind = FAULT_NONE;
-    return fault.hits > 0;
-}
-
-// What a save syncs and renames, in order: "sync latest.tmp.*; rename to latest; ...".
-static struct {
-    bool on;
-    char text[2048];
-} journal;
-
-static void record(const char *what, const char *path)
-{
-    if (!journal.on) return;
-    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    const char *tmp = strstr(name, ".tmp.");
-    int shown = (int)(tmp ? tmp - name + 4 : (ssize_t)strlen(name)); // without the random id
-    size_t used = strlen(journal.text);
-    snprintf(journal.text + used, sizeof journal.text - used, "%s %.*s; ", what,
-             strncmp(name, "canto-store-", 12) == 0 ? 11 : shown, name);
-}
-
-// Whether this call has to fail; errno is set then.
-static bool hit(bool memory)
-{
-    if (fault.kind == FAULT_NONE || fault.memory != memory) return false;
-    fault.calls++;
-    bool now = fault.kind == FAULT_ERRORS ? fault.calls >= fault.at : fault.calls == fault.at;
-    if (!now) return false;
-    fault.hits++;
-    if (fault.kind == FAULT_DIE) _exit(99);
-    errno = fault.error;
-    return fault.kind == FAULT_ERROR || fault.kind == FAULT_ERRORS;
-}
-
-static bool interrupted(void)
-{
-    if (fault.kind != FAULT_TROUBLE || ++fault.calls % 2 == 0) return false;
-    fault.hits++;
-    errno = EINTR;
-    return true;
-}
-
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...)
-{
-    return hit(false) ? -1 : __real_open(path, flags, 0666);
-}
-
-ssize_t __real_write(int fd, const void *data, size_t bytes);
-ssize_t __wrap_write(int fd, const void *data, size_t bytes)
-{
-    int before = fault.hits;
-    if (interrupted() || (fault.kind != FAULT_TROUBLE && hit(false))) return -1;
-    if (fault.kind == FAULT_TROUBLE) return __real_write(fd, data, bytes < 7 ? bytes : 7);
-    if (fault.hits == before) return __real_write(fd, data, bytes);
-    if (fault.kind == FAULT_DIE_HALF) {
-        ssize_t n = __real_write(fd, data, bytes / 2);
-        _exit(n >= 0 ? 99 : 1);
-    }
-    return (ssize_t)bytes; // FAULT_LIE
-}
-
-ssize_t __real_pread(int fd, void *data, size_t bytes, off_t offset);
-ssize_t __wrap_pread(int fd, void *data, size_t bytes, off_t offset)
-{
-    if (interrupted() || (fault.kind != FAULT_TROUBLE && hit(false))) return -1;
-    return __real_pread(fd, data, bytes, offset);
-}
-
-// Nothing here survives a loss of power, so the disk need not be waited for.
-int __wrap_fsync(int fd)
-{
-    char link[64], path[512];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    path[n < 0 ? 0 : n] = '\0';
-    record("sync", path);
-    return interrupted() || (fault.kind != FAULT_TROUBLE && hit(false)) ? -1 : 0;
-}
-
-// Linux gives the descriptor back even when close fails.
-int __real_close(int fd);
-int __wrap_close(int fd)
-{
-    bool fails = hit(false);
-    int error = errno;
-    int result = __real_close(fd);
-    errno = error;
-    return fails ? -1 : result;
-}
-
-#define WRAP(name, parameters, arguments)                                                          \
-    int __real_##name parameters;                                                                  \
-    int __wrap_##name parameters                                                                   \
-    {                                                                                              \
-        return hit(false) ? -1 : __real_##name arguments;                                          \
-    }
-WRAP(mkdir, (const char *path, mode_t mode), (path, mode))
-WRAP(rmdir, (const char *path), (path))
-WRAP(unlink, (const char *path), (path))
-WRAP(unlinkat, (int dir, const char *name, int flags), (dir, name, flags))
-WRAP(lstat, (const char *path, struct stat *info), (path, info))
-WRAP(fstat, (int fd, struct stat *info), (fd, info))
-
-int __real_rename(const char *from, const char *to);
-int __wrap_rename(const char *from, const char *to)
-{
-    record("rename to", to);
-    return hit(false) ? -1 : __real_rename(from, to);
-}
-
-DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path)
-{
-    return hit(false) ? NULL : __real_opendir(path);
-}
-
-void *__real_malloc(size_t bytes);
-void *__wrap_malloc(size_t bytes)
-{
-    return hit(true) ? NULL : __real_malloc(bytes);
-}
-
-void *__real_calloc(size_t n, size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes)
-{
-    return hit(true) ? NULL : __real_calloc(n, bytes);
-}
-
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return hit(true) ? NULL : __real_realloc(old, bytes);
-}
-
-char *__real_strdup(const char *text);
-char *__wrap_strdup(const char *text)
-{
-    return hit(true) ? NULL : __real_strdup(text);
-}
 
 // --- what must hold afterwards ---
 
@@ -272,7 +89,7 @@ static bool die_at(fixture *f, fault_kind kind, int at)
     start_round(f);
     pid_t child = fork();
     if (child == 0) {
-        arm(kind, at, 0);
+        faulty_arm(kind, at, 0);
         _exit(store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1) == CANTO_OK ? 0 : 1);
     }
     int status;
@@ -289,22 +106,21 @@ static void test_order(void **state)
 {
     fixture *f = *state;
     start_round(f);
-    journal.text[0] = '\0';
-    journal.on = true;
+    faulty_journal_start();
     CANTO_TEST_OK(store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1));
-    journal.on = false;
-    char *trash = strstr(journal.text, "rename to .trash-step-00000001.");
+    char *journal = faulty_journal_stop();
+    char *trash = strstr(journal, "rename to .trash-step-00000001.");
     assert_non_null(trash);
     *trash = '\0';
-    assert_string_equal(journal.text, "sync shard-0000-of-0001.h5; "
-                                      "sync manifest.json.tmp; "
-                                      "rename to manifest.json; "
-                                      "sync latest.tmp; "
-                                      "sync step-00000002.tmp; "
-                                      "rename to step-00000002; "
-                                      "sync canto-store; "
-                                      "rename to latest; "
-                                      "sync canto-store; ");
+    assert_string_equal(journal, "sync shard-0000-of-0001.h5; "
+                                 "sync manifest.json.tmp; "
+                                 "rename to manifest.json; "
+                                 "sync latest.tmp; "
+                                 "sync step-00000002.tmp; "
+                                 "rename to step-00000002; "
+                                 "sync canto-store; "
+                                 "rename to latest; "
+                                 "sync canto-store; ");
     end_round(f, 2, 2);
 }
 
@@ -331,9 +147,9 @@ static bool fail_at(fixture *f, fault_kind kind, int at, int error)
 {
     start_round(f);
     int before = descriptors();
-    arm(kind, at, error);
+    faulty_arm(kind, at, error);
     canto_status status = store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1);
-    bool failed = disarm();
+    bool failed = faulty_disarm();
     assert_int_equal(descriptors(), before);
     assert_true(status == CANTO_OK || failed);
     assert_true(status == CANTO_OK || canto_error_message()[0] != '\0');
@@ -366,11 +182,11 @@ static void test_disk_that_lies(void **state)
     int lies = 0;
     for (int n = 1; n <= 60; n++) {
         start_round(f);
-        arm(FAULT_LIE, n, 0);
+        faulty_arm(FAULT_LIE, n, 0);
         canto_status status = CANTO_OK;
         // Only a write can lie: other calls are counted, and carried out.
         status = store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1);
-        disarm();
+        faulty_disarm();
         if (status != CANTO_OK) {
             lies++;
             assert_non_null(strstr(canto_error_message(), "the disk lost some"));
@@ -384,11 +200,92 @@ static void test_interrupted_and_short_calls(void **state)
 {
     fixture *f = *state;
     start_round(f);
-    arm(FAULT_TROUBLE, 0, 0);
+    faulty_arm(FAULT_TROUBLE, 0, 0);
     CANTO_TEST_OK(store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1));
     assert_int_equal(store_case_load(f->comm, f->dir, -1), 2);
-    assert_true(disarm());
+    assert_true(faulty_disarm());
     end_round(f, 2, 2);
+}
+
+// --- marks of the best ---
+
+static canto_status mark_step(const fixture *f, int64_t step, double loss)
+{
+    bool best;
+    const canto_store_mark mark = {step, loss, 1000};
+    return canto_store_mark_best(f->dir, &mark, 1, 1, &best);
+}
+
+static int64_t best_of(const fixture *f)
+{
+    canto_store_marks marks;
+    CANTO_TEST_OK(canto_store_best(f->dir, &marks));
+    assert_int_equal(marks.n, 1);
+    return marks.list[0].step;
+}
+
+// Generation 1 is marked; then generation 2 is saved and not yet marked.
+static void start_marks(fixture *f)
+{
+    start_round(f);
+    CANTO_TEST_OK(mark_step(f, 1, 2));
+    CANTO_TEST_OK(store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1));
+}
+
+// Either is the best, and it is there; the next mark leaves nothing of what went wrong.
+static void end_marks(fixture *f, int low)
+{
+    canto_error_clear();
+    const int64_t best = best_of(f);
+    if (best != low && best != 2) fail_msg("step %d is the best", (int)best);
+    CANTO_TEST_OK(canto_store_verify(f->dir, best));
+    CANTO_TEST_OK(canto_store_verify(f->dir, 2));
+    CANTO_TEST_OK(store_case_save(f->comm, f->dir, 3, STORE_CASE_EVEN, 1));
+    CANTO_TEST_OK(mark_step(f, 3, 0.5));
+    assert_int_equal(best_of(f), 3);
+    assert_int_equal(entries_of(f->dir), 3); // the step, latest and best
+    store_case_remove(f->dir);
+}
+
+static bool mark_dies_at(fixture *f, fault_kind kind, int at)
+{
+    start_marks(f);
+    pid_t child = fork();
+    if (child == 0) {
+        faulty_arm(kind, at, 0);
+        _exit(mark_step(f, 2, 1) == CANTO_OK ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    bool died = WEXITSTATUS(status) == 99;
+    assert_true(died || WEXITSTATUS(status) == 0);
+    end_marks(f, died ? 1 : 2);
+    return died;
+}
+
+static bool mark_fails_at(fixture *f, fault_kind kind, int at)
+{
+    start_marks(f);
+    int before = descriptors();
+    faulty_arm(kind, at, EIO);
+    canto_status status = mark_step(f, 2, 1);
+    bool failed = faulty_disarm();
+    assert_int_equal(descriptors(), before);
+    assert_true(status == CANTO_OK || failed);
+    end_marks(f, status == CANTO_OK ? 2 : 1);
+    return failed;
+}
+
+static void test_marks_change_as_a_whole(void **state)
+{
+    int n = 1, halves = 0;
+    while (mark_dies_at(*state, FAULT_DIE, n)) n++;
+    assert_true(n > 10);
+    for (int i = 1; i < n; i++) halves += mark_dies_at(*state, FAULT_DIE_HALF, i);
+    assert_int_equal(halves, 1);
+    for (n = 1; mark_fails_at(*state, FAULT_ERROR, n);) n++;
+    for (n = 1; mark_fails_at(*state, FAULT_ERRORS, n);) n++;
 }
 
 static bool load_fails_at(fixture *f, int at, bool memory)
@@ -397,12 +294,12 @@ static bool load_fails_at(fixture *f, int at, bool memory)
     char data[STORE_CASE_BYTES_MAX];
     const store_case_tensor *t = &store_case_tensors[0];
     int before = descriptors();
-    memory ? arm_memory(at) : arm(FAULT_ERROR, at, EIO);
+    memory ? faulty_arm_memory(at) : faulty_arm(FAULT_ERROR, at, EIO);
     canto_status status = canto_store_open(f->comm, f->dir, 2, NULL, NULL, &reader);
     if (status == CANTO_OK) {
         status = canto_store_read(reader, t->name, t->dtype, t->dims_n, t->dims, 0, 15, data);
     }
-    bool failed = disarm();
+    bool failed = faulty_disarm();
     canto_store_close(&reader);
     assert_int_equal(descriptors(), before);
     assert_true(status == CANTO_OK || failed);
@@ -428,9 +325,9 @@ static void test_reading_fails(void **state)
 static bool memory_fails_at(fixture *f, int at)
 {
     start_round(f);
-    arm_memory(at);
+    faulty_arm_memory(at);
     canto_status status = store_case_save(f->comm, f->dir, 2, STORE_CASE_ODD, 1);
-    bool failed = disarm();
+    bool failed = faulty_disarm();
     assert_true(status == CANTO_ERROR_MEMORY || status == CANTO_OK);
     assert_true(failed || status == CANTO_OK);
     end_round(f, status == CANTO_OK ? 2 : 1, status == CANTO_OK ? 2 : 1);
@@ -456,6 +353,7 @@ int main(void)
         STORE_TEST(test_error_from_every_call_on),
         STORE_TEST(test_disk_that_lies),
         STORE_TEST(test_interrupted_and_short_calls),
+        STORE_TEST(test_marks_change_as_a_whole),
         STORE_TEST(test_reading_fails),
         STORE_TEST(test_memory_runs_out),
     };
