@@ -18,7 +18,7 @@ static const row rows[] = {
     {CANTO_EXIT_SYSTEM, "the system has not enough memory"},
     {CANTO_EXIT_FILE, "a file cannot be read or written"},
     {CANTO_EXIT_REQUEUE, "the run is saved but not finished: start the same command again"},
-    {CANTO_EXIT_COMM, "ranks disagreed, or the message library failed"},
+    {CANTO_EXIT_COMM, "ranks disagreed, or the message library or a device failed"},
     {CANTO_EXIT_NUMBERS, "loss or gradient was not finite; the last checkpoint is good"},
     {CANTO_EXIT_HANG, "a message did not come within parallel.timeout_s"},
 };
@@ -38,6 +38,7 @@ canto_exit canto_exit_of(canto_status status)
         [CANTO_ERROR_MISMATCH] = CANTO_EXIT_COMM,
         [CANTO_ERROR_TIMEOUT] = CANTO_EXIT_HANG,
         [CANTO_ERROR_NUMBERS] = CANTO_EXIT_NUMBERS,
+        [CANTO_ERROR_DEVICE] = CANTO_EXIT_COMM,
         [CANTO_ERROR_UNSUPPORTED] = CANTO_EXIT_LACKING,
     };
     return codes[status];

@@ -2,8 +2,12 @@
 #include "runtime/device.h"
 
 extern const canto_backend canto_backend_cpu;
+extern const canto_backend canto_backend_cuda;
 
 const canto_backend *const canto_backends[] = {
     &canto_backend_cpu,
+#ifdef CANTO_CUDA
+    &canto_backend_cuda,
+#endif
     NULL,
 };

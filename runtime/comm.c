@@ -68,6 +68,12 @@ static canto_status note_collective(canto_comm *comm, double since_s, canto_stat
     return note_timed(comm, since_s, status);
 }
 
+canto_status canto_comm_fail(canto_comm *comm, canto_status status)
+{
+    if (comm->failed != CANTO_OK || status == CANTO_OK) return status;
+    return note(comm, comm->ops->fail ? comm->ops->fail(comm, status) : status);
+}
+
 static canto_status check_message(const canto_comm *comm, const char *what, int peer,
                                   const canto_tensor *data)
 {

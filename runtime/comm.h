@@ -49,6 +49,7 @@ typedef struct canto_comm_ops {
     canto_status (*bcast)(canto_comm *comm, int root, canto_tensor data);
     canto_status (*gather_small)(canto_comm *comm, size_t bytes, const void *mine, void *all);
     canto_status (*split)(canto_comm *comm, const char *lane, int color, canto_comm **out);
+    canto_status (*fail)(canto_comm *comm, canto_status status); // NULL: nobody to tell
     void (*destroy)(canto_comm *comm);
     void (*abort)(canto_comm *comm, int code);
 } canto_comm_ops;
@@ -59,6 +60,7 @@ struct canto_comm {
     const char *lane; // borrowed, a literal: "world", "schedule", "gradients", "control"
     int rank;
     int size;
+    double timeout_s; // longest wait for another rank, of whoever keeps a limit; 0: none
     // Kept by the functions below, for every implementation:
     canto_comm_counts counts;
     canto_status failed; // the first error: from then on the communicator may only be destroyed
@@ -111,6 +113,11 @@ void canto_comm_destroy(canto_comm **comm);
 
 // Ends the whole job with `code` (MPI_Abort, or exit without MPI); for launch/ only.
 void canto_comm_abort(canto_comm *comm, int code);
+
+// An error that was met elsewhere on behalf of this communicator (by a device, by a communicator
+// that stands on this one): it may only be destroyed from now on, and where it is checked all ranks
+// hear of it. Returns what all ranks return. Local.
+canto_status canto_comm_fail(canto_comm *comm, canto_status status);
 
 // --- messages ---
 

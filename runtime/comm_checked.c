@@ -196,6 +196,11 @@ static canto_status checked_gather_small(canto_comm *base, size_t bytes, const v
     return told((canto_checked *)base, canto_checked_gather_small(base, bytes, mine, all));
 }
 
+static canto_status checked_fail(canto_comm *base, canto_status status)
+{
+    return told((canto_checked *)base, status);
+}
+
 static void checked_abort(canto_comm *base, int code)
 {
     canto_comm_abort(((canto_checked *)base)->inner, code);
@@ -240,6 +245,7 @@ static const canto_comm_ops checked_ops = {
     .bcast = checked_bcast,
     .gather_small = checked_gather_small,
     .split = checked_split,
+    .fail = checked_fail,
     .destroy = checked_destroy,
     .abort = checked_abort,
 };
@@ -264,6 +270,7 @@ static canto_status create(canto_comm *inner, canto_alarm *alarm, canto_comm_che
     comm->inner = inner;
     comm->alarm = alarm;
     comm->checks = checks;
+    base->timeout_s = checks.timeout_s;
     *out = comm;
     return CANTO_OK;
 }

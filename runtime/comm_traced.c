@@ -194,6 +194,11 @@ static canto_status traced_gather_small(canto_comm *base, size_t bytes, const vo
     return status;
 }
 
+static canto_status traced_fail(canto_comm *base, canto_status status)
+{
+    return canto_comm_fail(((traced *)base)->inner, status);
+}
+
 static void traced_abort(canto_comm *base, int code)
 {
     canto_comm_abort(((traced *)base)->inner, code);
@@ -224,6 +229,7 @@ static const canto_comm_ops traced_ops = {
     .bcast = traced_bcast,
     .gather_small = traced_gather_small,
     .split = traced_split,
+    .fail = traced_fail,
     .destroy = traced_destroy,
     .abort = traced_abort,
 };
@@ -237,6 +243,7 @@ static canto_status create(canto_comm *inner, canto_trace *trace, traced **out)
     traced *comm = (traced *)base;
     comm->first_free = -1;
     comm->base.trace = trace;
+    comm->base.timeout_s = inner->timeout_s;
     comm->peers = calloc((size_t)base->size, sizeof *comm->peers);
     canto_status status = CANTO_OK;
     if (!comm->peers)

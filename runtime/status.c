@@ -66,6 +66,7 @@ const char *canto_status_name(canto_status status)
         [CANTO_ERROR_MISMATCH] = "mismatch",
         [CANTO_ERROR_TIMEOUT] = "timeout",
         [CANTO_ERROR_NUMBERS] = "numbers",
+        [CANTO_ERROR_DEVICE] = "device",
         [CANTO_ERROR_UNSUPPORTED] = "unsupported",
     };
     return status >= 0 && (size_t)status < sizeof names / sizeof *names ? names[status] : "unknown";

@@ -19,6 +19,7 @@ typedef enum canto_status {
     CANTO_ERROR_MISMATCH,    // ranks were about to do different things
     CANTO_ERROR_TIMEOUT,     // a message did not come within the time limit
     CANTO_ERROR_NUMBERS,     // loss or gradient is not finite
+    CANTO_ERROR_DEVICE,      // a device (GPU) failed
     CANTO_ERROR_UNSUPPORTED, // this backend or build cannot do it
 } canto_status;
 
