@@ -142,7 +142,7 @@ static void spans_allocate_nothing(void **state)
 static void lanes_are_found_by_name(void **state)
 {
     (void)state;
-    static char names[CANTO_TRACE_LANES_MAX][16];
+    static char names[CANTO_TRACE_LANES_MAX][24];
     canto_trace trace = {0};
     int lane;
     CANTO_TEST_OK(canto_trace_lane(&trace, "io", &lane)); // before there is memory
