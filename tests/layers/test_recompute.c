@@ -78,7 +78,8 @@ static void run(trainer *t, outcome *out)
     out->allocations = canto_test_allocations() - allocations;
     out->count = canto_params_count(t->params);
     out->grads = malloc(sizeof *out->grads * (size_t)out->count);
-    memcpy(out->grads, t->params->grads, sizeof *out->grads * (size_t)out->count);
+    CANTO_TEST_OK(canto_device_download(t->params->device, out->grads, t->params->grads,
+                                        sizeof *out->grads * (size_t)out->count));
 }
 
 static void compare(const char *what, const outcome *kept, const outcome *recalled)
