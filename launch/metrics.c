@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "launch/metrics.h"
 
+#include "launch/summary.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -50,6 +52,28 @@ static json_t *bits_of(double value)
     return json_sprintf("0x%016llx", (unsigned long long)bits);
 }
 
+static json_t *microseconds(double seconds)
+{
+    return json_integer(llround(1e6 * seconds));
+}
+
+// Of all ranks, `first` being rank 0's. Whole microseconds, which take few digits.
+static json_t *times(int ranks, const double *first)
+{
+    const size_t stride = sizeof(canto_step_figures);
+    if (ranks > CANTO_METRICS_RANKS_MAX) {
+        const canto_spread spread = canto_spread_of(ranks, first, stride);
+        return json_pack("{s:o, s:o, s:o, s:i}", "min", microseconds(spread.min), "mean",
+                         microseconds(spread.mean), "max", microseconds(spread.max), "slowest",
+                         spread.slowest);
+    }
+    json_t *list = json_array();
+    for (int r = 0; r < ranks; r++)
+        json_array_append_new(
+            list, microseconds(*(const double *)((const char *)first + (size_t)r * stride)));
+    return list;
+}
+
 canto_status canto_metrics_write_step(const canto_metrics *metrics, const canto_metrics_step *r)
 {
     json_t *object = json_pack(
@@ -62,6 +86,10 @@ canto_status canto_metrics_write_step(const canto_metrics *metrics, const canto_
     if (!object)
         CANTO_FAIL(CANTO_ERROR_NUMBERS, "metrics.jsonl: step %lld has a number that is not finite",
                    (long long)r->step);
+    if (r->figures) {
+        json_object_set_new(object, "compute_us", times(r->ranks, &r->figures->compute_s));
+        json_object_set_new(object, "wait_us", times(r->ranks, &r->figures->wait_s));
+    }
     return write_object(metrics, object);
 }
 

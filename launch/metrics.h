@@ -9,7 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct json_t; // of jansson
+struct json_t;             // of jansson
+struct canto_step_figures; // launch/trainer.h
+
+// With more ranks a step's record holds only min, mean, max and the slowest rank of their times.
+enum { CANTO_METRICS_RANKS_MAX = 64 };
 
 typedef struct canto_metrics_step {
     int64_t step; // 1-based
@@ -21,6 +25,7 @@ typedef struct canto_metrics_step {
     double comm_wait_s; // mean over ranks
     int64_t bytes_sent; // all ranks
     int ranks;
+    const struct canto_step_figures *figures; // [ranks], borrowed; NULL: times are left out
 } canto_metrics_step;
 
 typedef struct canto_metrics {

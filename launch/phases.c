@@ -54,7 +54,7 @@ void canto_phases_hold(canto_phases *phases, canto_phase phase)
 
 void canto_phases_release(canto_phases *phases)
 {
-    count_time(phases);
+    canto_phases_enter(phases, CANTO_PHASE_OTHER); // after a failure some phase runs still
     phases->held = CANTO_PHASE_OTHER;
     canto_trace_end(phases->trace);
 }

@@ -10,6 +10,7 @@
 #include "launch/progress.h"
 #include "launch/run_dir.h"
 #include "launch/signals.h"
+#include "launch/summary.h"
 #include "launch/tracing.h"
 
 #include <jansson.h>
@@ -175,7 +176,8 @@ static canto_status write_step(run *r, const canto_step_result *result)
                                  .step_s = result->step_s,
                                  .comm_wait_s = result->comm_wait_s,
                                  .bytes_sent = result->bytes_sent,
-                                 .ranks = r->job->world->size};
+                                 .ranks = r->job->world->size,
+                                 .figures = result->ranks};
     return canto_metrics_write_step(&r->metrics, &record);
 }
 
@@ -208,6 +210,19 @@ static canto_status catch_up(run *r)
     return evaluated < r->step ? evaluate(r) : CANTO_OK;
 }
 
+static canto_status summarise(run *r)
+{
+    if (r->trainer.tally.steps == 0) return CANTO_OK;
+    canto_summary summary;
+    canto_status status = canto_summary_make(&r->trainer, &summary);
+    if (status == CANTO_OK && r->job->world->rank == 0) {
+        canto_summary_print(&summary, &r->job->log);
+        status = note_event(r, "summary", canto_summary_json(&summary, r->step));
+    }
+    canto_summary_destroy(&summary);
+    return status;
+}
+
 static canto_status train(run *r)
 {
     CANTO_TRY(start(r));
@@ -223,6 +238,8 @@ static canto_status train(run *r)
     CANTO_TRY(canto_trainer_finish(&r->trainer));
     if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
     CANTO_TRY(canto_tracing_end(&r->tracing, &r->trainer));
+    canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
+    CANTO_TRY(summarise(r));
     canto_progress_end(&r->progress, r->step, r->leave);
     return note_event(r, r->leave ? "leave" : "done",
                       json_pack("{s:I}", "step", (json_int_t)r->step));

@@ -2,6 +2,7 @@
 // truncated last line hurts nothing.
 #define _DEFAULT_SOURCE
 #include "launch/metrics.h"
+#include "launch/trainer.h"
 #include "tests/canto_test.h"
 
 #include <float.h>
@@ -160,6 +161,70 @@ static void numbers_come_back_to_the_same_bits(void **state)
     canto_metrics_close(&metrics);
 }
 
+// --- times of ranks ---
+
+enum { RANKS_MAX = CANTO_METRICS_RANKS_MAX + 1 };
+
+// Rank r computes for r + 1 ms, and waits for as long as the slowest needs.
+static json_t *write_times(const run_dir *run, int ranks)
+{
+    canto_step_figures figures[RANKS_MAX] = {0};
+    for (int r = 0; r < ranks; r++) {
+        figures[r].compute_s = 1e-3 * (r + 1);
+        figures[r].wait_s = 1e-3 * (ranks - r - 1) + 1e-7;
+    }
+    canto_metrics metrics;
+    canto_metrics_step record = record_of(1);
+    record.ranks = ranks;
+    record.figures = figures;
+    open_at(run, 0, 0, &metrics);
+    CANTO_TEST_OK(canto_metrics_write_step(&metrics, &record));
+    canto_metrics_close(&metrics);
+    seen s = {0};
+    int64_t skipped;
+    CANTO_TEST_OK(canto_metrics_read(run->path, see, &s, &skipped));
+    assert_int_equal(skipped, 0);
+    unlink(run->metrics);
+    return s.last;
+}
+
+static int64_t number_in(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void times_of_few_ranks_are_written_one_by_one(void **state)
+{
+    for (int ranks = 1; ranks < RANKS_MAX; ranks += 21) {
+        json_t *record = write_times(*state, ranks);
+        const json_t *compute = json_object_get(record, "compute_us");
+        const json_t *wait = json_object_get(record, "wait_us");
+        assert_int_equal(json_array_size(compute), ranks);
+        assert_int_equal(json_array_size(wait), ranks);
+        for (int r = 0; r < ranks; r++) {
+            assert_int_equal(json_integer_value(json_array_get(compute, (size_t)r)),
+                             1000 * (r + 1));
+            assert_int_equal(json_integer_value(json_array_get(wait, (size_t)r)),
+                             1000 * (ranks - r - 1));
+        }
+        json_decref(record);
+    }
+}
+
+static void times_of_many_ranks_are_summed_up(void **state)
+{
+    json_t *record = write_times(*state, RANKS_MAX);
+    const json_t *compute = json_object_get(record, "compute_us");
+    const json_t *wait = json_object_get(record, "wait_us");
+    assert_int_equal(number_in(compute, "min"), 1000);
+    assert_int_equal(number_in(compute, "mean"), 500 * (RANKS_MAX + 1));
+    assert_int_equal(number_in(compute, "max"), 1000 * RANKS_MAX);
+    assert_int_equal(number_in(compute, "slowest"), RANKS_MAX - 1);
+    assert_int_equal(number_in(wait, "max"), 1000 * (RANKS_MAX - 1));
+    assert_int_equal(number_in(wait, "slowest"), 0);
+    json_decref(record);
+}
+
 static void what_is_not_finite_is_refused(void **state)
 {
     run_dir *run = *state;
@@ -295,6 +360,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_DIR(numbers_come_back_to_the_same_bits),
+        WITH_DIR(times_of_few_ranks_are_written_one_by_one),
+        WITH_DIR(times_of_many_ranks_are_summed_up),
         WITH_DIR(what_is_not_finite_is_refused),
         WITH_DIR(events_carry_their_name_and_fields),
         WITH_DIR(records_beyond_the_step_are_set_aside_once),

@@ -72,8 +72,8 @@ static void lanes_send_what_the_plan_says(const char *layout, const char *softma
     snprintf(keys[0], sizeof keys[0], "parallel.layout=%s", layout);
     snprintf(keys[1], sizeof keys[1], "parallel.softmax=%s", softmax);
     snprintf(keys[2], sizeof keys[2], "parallel.linear=%s", linear);
-    const char *const overrides[] = {"model.pattern=LSWS",
-                                     "model.layers=4",
+    const char *const overrides[] = {"model.pattern=LSGWR",
+                                     "model.layers=5",
                                      "model.d_model=32",
                                      "model.heads=2",
                                      "model.mixers=[{letter: W, kind: softmax, window: 9}]",
