@@ -192,10 +192,11 @@ canto_status canto_test_threads_run(int size, canto_test_body body, void *contex
     pthread_cond_init(&h.changed, NULL);
     thread_comm comms[CANTO_TEST_THREADS_MAX];
     for (int r = 0; r < size; r++) {
-        comms[r] = (thread_comm){.base = {&thread_ops, "threads", r, size, {0}, CANTO_OK, NULL},
-                                 .hub = &h,
-                                 .body = body,
-                                 .context = context};
+        comms[r] =
+            (thread_comm){.base = {.ops = &thread_ops, .lane = "threads", .rank = r, .size = size},
+                          .hub = &h,
+                          .body = body,
+                          .context = context};
         if (pthread_create(&comms[r].thread, NULL, thread_main, &comms[r]) != 0) abort();
     }
     for (int r = 0; r < size; r++) pthread_join(comms[r].thread, NULL);
