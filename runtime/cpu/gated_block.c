@@ -15,7 +15,7 @@ static bool add_row(int n, const float *row, double *sum)
     return outside == 0;
 }
 
-// The digits of a sum that a float has no room for count: it may be 40.
+// The digits of a sum that a float has no room for count: it may be 60.
 static void raise_row(int n, const double *sum, float *rise)
 {
 #pragma omp simd

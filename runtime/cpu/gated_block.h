@@ -19,7 +19,7 @@
 
 #include "runtime/cpu/linear_block.h"
 
-enum { CANTO_GATED_RANGE = 40 };
+enum { CANTO_GATED_RANGE = 60 };
 
 // The gates of a token.
 static inline const float *canto_gated_row(const canto_linear_head *it, const float *gates,

@@ -14,7 +14,7 @@ everything() { # DIRECTORY: names, times and sizes of all that is in it
 }
 
 @test "plan: the bytes of a step are those that a step sends, on 2, 3 and 4 ranks" {
-    local model=(model.pattern=LSW model.layers=4 'model.mixers=[{letter: W, kind: softmax, window: 20}]'
+    local model=(model.pattern=LGSW model.layers=4 'model.mixers=[{letter: W, kind: softmax, window: 20}]'
         train.steps=1 train.batch=4 train.eval_tokens=64 data.max_documents=64)
     for case in "2 parallel.linear=lasp1" "3 parallel.softmax=gather" "4 parallel.layout=contiguous" "4 parallel.dp=2"; do
         set -- $case

@@ -206,6 +206,17 @@ load helpers
     closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
 }
 
+@test "retention and gates need no definition: other ranks, replicas, transports and layouts agree; text is generated" {
+    mixed=(model.pattern=RGLS data.separator=$'\n' data.max_documents=64)
+    run -0 train 1 run.dir="$run_dir-1" "${mixed[@]}"
+    run -75 train 4 "${mixed[@]}" parallel.dp=2 train.stop_after=7
+    run -0 train 3 "${mixed[@]}" parallel.linear=lasp1 parallel.layout=contiguous
+    field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
+    field loss > "$BATS_TEST_TMPDIR/b"
+    closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
+    run -0 "$canto" generate "$run_dir" -n 20
+}
+
 @test "messages over TCP only, compared at both ends" {
     run -0 mpirun -q --timeout 60 --mca btl tcp,self -n 2 "$canto" train "$config" data.path="$text" run.dir="$run_dir" parallel.check=true
     [ "$(field step | tail -1)" -eq 20 ]

@@ -103,6 +103,10 @@ static void test_decays(void **state)
     assert_true(canto_decay_slope(CANTO_DECAY_LINEAR_LAYERED, 0, 8, 0, 4) == 0);
     const float linear = canto_decay_slope(CANTO_DECAY_LINEAR_LAYERED, 3, 8, 1, 4);
     assert_true(fabs(linear - 8.0 / 8 * 0.75 * 3) < tolerance);
+    assert_true(fabs(exp(-canto_decay_slope(CANTO_DECAY_RETENTION, 0, 8, 2, 4)) - 31.0 / 32) <
+                tolerance);
+    assert_true(fabs(exp(-canto_decay_slope(CANTO_DECAY_RETENTION, 3, 4, 0, 1)) - 255.0 / 256) <
+                tolerance);
 }
 
 // Every kind says what it is; linear kinds without a normaliser column have a norm.

@@ -170,6 +170,27 @@ static void check_states(const setup *how, const world *on, const double *want)
     }
 }
 
+// Floats that all ranks have sent are those that the price and each rank's own count tell.
+static void check_floats(const setup *how, const world *on)
+{
+    const canto_documents documents = {how->documents_n, how->starts};
+    const int parts = how->gated ? PARTS : 0;
+    int64_t sent = 0, told = 0;
+    canto_scan_price price;
+    for (int i = 0; i < on->post->letters_n; i++)
+        sent += on->post->letters[i].send ? on->post->letters[i].count : 0;
+    for (int r = 0; r < how->size; r++) {
+        int64_t messages, bytes;
+        canto_scan_sends(on->scans[r], STATE, parts, how->backward, &messages, &bytes);
+        told += bytes / (int64_t)sizeof(float);
+    }
+    assert_int_equal(sent, told);
+    CANTO_TEST_OK(canto_scan_price_make(how->transport, &on->shards, &documents, &price));
+    assert_int_equal(sent, how->backward ? price.backward_messages * STATE +
+                                               price.backward_transitions * parts
+                                         : price.messages * STATE + price.transitions * parts);
+}
+
 // Returns the number of messages.
 static int check_setup(const setup *how, uint64_t seed)
 {
@@ -187,6 +208,7 @@ static int check_setup(const setup *how, uint64_t seed)
     memcpy(first, on->states, sizeof first);
     run_world(how, on, seed + 1);
     assert_memory_equal(first, on->states, sizeof first);
+    check_floats(how, on);
     int sent = on->post->opened;
     close_world(on);
     return sent;
