@@ -4,6 +4,7 @@
 #include "launch/batch.h"
 #include "runtime/rng.h"
 #include "tests/canto_test.h"
+#include "tests/launch/corpora.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,6 +233,25 @@ static void every_division_reads_the_same_step(void **state)
     unlink(text.path);
 }
 
+static void every_division_reads_the_same_documents(void **state)
+{
+    (void)state;
+    static const canto_data_order orders[] = {CANTO_ORDER_PACKED, CANTO_ORDER_CUT};
+    static step_read first, other;
+    text_file text;
+    make_text(&text, 3000, 1);
+    for (int i = 0; i < 4; i++) {
+        canto_config config = make_config(&text, i < 2 ? 17 : 29, BATCH, 0.05, "ab");
+        config.data.order = orders[i % 2];
+        read_step(&config, &divisions[0], 40, &first);
+        for (int d = 1; d < DIVISIONS; d++) {
+            read_step(&config, &divisions[d], 40, &other);
+            assert_memory_equal(&first, &other, sizeof first);
+        }
+    }
+    unlink(text.path);
+}
+
 static void a_sample_depends_on_seed_and_number_only(void **state)
 {
     (void)state;
@@ -363,6 +383,49 @@ static void every_held_out_byte_is_predicted_once(void **state)
     unlink(text.path);
 }
 
+// Held out are the tokens of another path, but the first one, and all of data.path is for training.
+static void another_path_can_be_held_out(void **state)
+{
+    (void)state;
+    char root[64];
+    canto_data data;
+    canto_arena arena;
+    canto_batch batch;
+    text_file text;
+    make_text(&text, 100, 1);
+    corpora_make(root);
+    corpora_text(root, "held/1", "0123456");
+    corpora_text(root, "held/2", "789");
+    canto_config config = make_config(&text, 4, 2, 0.5, "");
+    snprintf(config.data.held_out_path, sizeof config.data.held_out_path, "%s/held", root);
+    CANTO_TEST_OK(canto_data_open(&config, 1, 0, &data));
+    assert_int_equal(data.train_size, 100);
+    assert_int_equal(canto_data_held_out_tokens(&data, 0), 9);
+    assert_int_equal(canto_data_held_out_tokens(&data, 5), 5);
+    CANTO_TEST_OK(canto_arena_create(&arena, 1 << 20));
+    CANTO_TEST_OK(canto_batch_create(&arena, &data, 8, &batch));
+    CANTO_TEST_OK(canto_batch_held_out(&data, 0, 9, &batch));
+    static rank_tokens mine;
+    canto_shards shards;
+    make_shards(&arena, CANTO_LAYOUT_CONTIGUOUS, 1, &data, &shards);
+    place(&mine, &shards, &batch.documents, 0);
+    CANTO_TEST_OK(canto_batch_fill(&mine.plan, &batch));
+    static const int32_t targets[] = {'1', '2', '3', '4', '5', '6', -1, '8'};
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(batch.tokens[i], '0' + i);
+        assert_int_equal(batch.targets[i], targets[i]);
+    }
+    assert_int_equal(batch.targets_n, 7);
+    canto_arena_destroy(&arena);
+    canto_data_close(&data);
+    corpora_shard(root, "held.bin", 2, 3, (int32_t[]){1, 2, 3});
+    snprintf(config.data.held_out_path, sizeof config.data.held_out_path, "%s/held.bin", root);
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "holds shards of tokens, and data.path text",
+                     canto_data_open(&config, 1, 0, &data));
+    corpora_remove(root);
+    unlink(text.path);
+}
+
 // --- refusals ---
 
 static void unfit_texts_are_refused(void **state)
@@ -418,9 +481,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_division_reads_the_same_step),
+        cmocka_unit_test(every_division_reads_the_same_documents),
         cmocka_unit_test(a_sample_depends_on_seed_and_number_only),
         cmocka_unit_test(windows_cover_the_training_text_and_no_more),
         cmocka_unit_test(every_held_out_byte_is_predicted_once),
+        cmocka_unit_test(another_path_can_be_held_out),
         cmocka_unit_test(unfit_texts_are_refused),
         cmocka_unit_test(too_many_documents_are_refused),
     };

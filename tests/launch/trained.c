@@ -30,13 +30,13 @@ static void write_text(char path[64])
 static void read_config(const char *text, const char *const *overrides, canto_config *out)
 {
     char path[128];
-    char *list[OVERRIDES_MAX] = {path, "train.steps=1000", "data.max_documents=200"};
-    int n = 3;
+    char *list[OVERRIDES_MAX] = {path, "train.steps=1000", "data.max_documents=200",
+                                 "data.separator=\n"};
+    int n = 4;
     snprintf(path, sizeof path, "data.path=%s", text);
     for (int i = 0; overrides[i]; i++) list[n++] = (char *)overrides[i];
     CANTO_TEST_OK(canto_config_read(NULL, n, list, out, NULL));
     CANTO_TEST_OK(canto_config_settle(NULL, out));
-    strcpy(out->data.separator, "\n");
 }
 
 void trained_create(canto_comm *world, int dp, const char *const *overrides, trained *out)
