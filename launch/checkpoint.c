@@ -2,6 +2,7 @@
 // equally much; any number of ranks reads them.
 #include "launch/checkpoint.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,24 +95,26 @@ canto_status canto_checkpoint_bytes(canto_trainer *trainer, int64_t *bytes)
     return canto_optimizer_pieces(&trainer->optimizer, count_piece, bytes);
 }
 
-static canto_status write_texts(canto_store_writer *writer, const canto_config *config,
+static canto_status write_texts(canto_store_writer *writer, const canto_trainer *trainer,
                                 int64_t step)
 {
+    const canto_config *config = trainer->config;
     char *text = canto_config_text(config);
     if (!text) CANTO_FAIL(CANTO_ERROR_MEMORY, "checkpoint: no memory for the configuration's text");
     canto_status status = canto_store_write_text(writer, "config", text);
     free(text);
     CANTO_TRY(status);
     char state[128];
-    snprintf(state, sizeof state, "{\"step\": %lld, \"samples\": %lld}", (long long)step,
-             (long long)(step * config->train.batch * config->train.accumulate));
+    snprintf(state, sizeof state, "{\"step\": %lld, \"samples\": %lld, \"text\": %s}",
+             (long long)step, (long long)(step * config->train.batch * config->train.accumulate),
+             trainer->data.corpus.text ? "true" : "false");
     return canto_store_write_text(writer, "state", state);
 }
 
 static canto_status write_all(canto_trainer *trainer, canto_store_writer *writer, int64_t step)
 {
     transfer t = {.writer = writer};
-    CANTO_TRY(write_texts(writer, trainer->config, step));
+    CANTO_TRY(write_texts(writer, trainer, step));
     canto_status status =
         open_transfer(trainer->job->device, largest_param(canto_model_params(trainer->model)), &t);
     if (status == CANTO_OK) status = canto_optimizer_pieces(&trainer->optimizer, write_piece, &t);
@@ -235,6 +238,15 @@ static canto_status read_params(const transfer *t, canto_params *params)
         CANTO_TRY(read_tensor(t, name, param, 0, param->count, params->values + param->begin));
     }
     return CANTO_OK;
+}
+
+bool canto_checkpoint_of_text(const canto_store_reader *reader)
+{
+    const char *state = canto_store_text(reader, "state");
+    json_t *object = state ? json_loads(state, 0, NULL) : NULL;
+    const bool text = !json_is_false(json_object_get(object, "text"));
+    json_decref(object);
+    return text;
 }
 
 canto_status canto_checkpoint_read_params(canto_store_reader *reader, canto_params *params)

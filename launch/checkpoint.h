@@ -3,7 +3,7 @@
 //
 //     param/NAME, adam.first/NAME, adam.second/NAME    fp32, the parameter's shape
 //     config                                           YAML of every key
-//     state                                            JSON: step, samples read
+//     state                                            JSON: step, samples read, text or not
 #ifndef CANTO_LAUNCH_CHECKPOINT_H
 #define CANTO_LAUNCH_CHECKPOINT_H
 
@@ -37,6 +37,8 @@ canto_status canto_checkpoint_mark(canto_trainer *trainer, int64_t step, double 
 canto_status canto_checkpoint_evaluated(canto_job *job, const canto_config *config, int64_t *step);
 // Local. The configuration stored in a checkpoint.
 canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_config *out);
+// Local. Whether the run's tokens are bytes of a text.
+bool canto_checkpoint_of_text(const canto_store_reader *reader);
 // Local. Parameters, whole.
 canto_status canto_checkpoint_read_params(canto_store_reader *reader, canto_params *params);
 // Collective. Parameters and my pieces of the moments.

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,8 +88,7 @@ static canto_status list(const listing *l, const canto_arguments *a)
         const int place = place_of(l, e->step);
         printf("%10lld %7d %8d %12lld  %-20s", (long long)e->step, e->shards, e->tensors,
                (long long)e->bytes, e->time);
-        if (place > 0)
-            printf("  best %d, %.4f bits/byte", place, l->marks.list[place - 1].loss / M_LN2);
+        if (place > 0) printf("  best %d, loss %.4f", place, l->marks.list[place - 1].loss);
         putchar('\n');
     }
     return CANTO_OK;

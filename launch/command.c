@@ -30,7 +30,8 @@ const canto_command canto_commands[] = {
      .alone = true, .run = canto_command_plan},
     {.name = "eval", .positional = "RUN [KEY=VALUE...]", .options = "step orders json",
      .summary = "bits per byte on held-out text",
-     .text = "Bits per byte of a checkpoint on its run's held-out text, read in order. "
+     .text = "Bits per byte of a checkpoint on its run's held-out text, read in order; "
+             "nats per token and perplexity of a run on shards. "
              "Any number of ranks gives the same result.",
      .examples = "mpirun -n 2 canto eval RUN --orders\n",
      .run = canto_command_eval},

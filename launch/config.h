@@ -17,6 +17,8 @@ typedef enum canto_data_order {
     CANTO_ORDER_CUT
 } canto_data_order;
 
+const char *canto_data_order_name(int order); // NULL after the last
+
 typedef struct canto_config {
     struct {
         char dir[CANTO_TEXT_MAX];

@@ -144,7 +144,7 @@ static const struct {
                                           "documents left out"}};
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-static const char *order_name(int index)
+const char *canto_data_order_name(int index)
 {
     return index < ORDERS ? orders[index].name : NULL;
 }
@@ -181,7 +181,7 @@ static const canto_choices backends = {backend_name, backend_set, backend_get, b
 static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
 static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
 static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
-static const canto_choices data_orders = {order_name, order_set, order_get, order_note};
+static const canto_choices data_orders = {canto_data_order_name, order_set, order_get, order_note};
 static const canto_choices recomputes = {canto_recompute_name, recompute_set, recompute_get,
                                          canto_recompute_help};
 

@@ -1,12 +1,13 @@
-// canto generate: one process reads the newest checkpoint and writes bytes, one draw a token.
+// canto generate: one process reads the newest checkpoint and writes bytes, or numbers of
+// tokens, one draw a token.
 #define _GNU_SOURCE
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
 #include "launch/command.h"
+#include "launch/prompt.h"
 #include "launch/sample.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 enum { PROMPT_CHUNK = 64, BYTES = 256 };
 
@@ -44,62 +45,73 @@ static canto_status measure_and_create(generator *g, const canto_config *config,
     return create(g, config, capacity);
 }
 
-static canto_status feed_prompt(generator *g, const char *prompt)
+static canto_status feed_prompt(generator *g, const canto_prompt *prompt)
 {
-    int32_t tokens[PROMPT_CHUNK];
-    int64_t length = (int64_t)strlen(prompt);
-    for (int64_t at = 0; at < length; at += PROMPT_CHUNK) {
-        int64_t n = length - at < PROMPT_CHUNK ? length - at : PROMPT_CHUNK;
-        for (int64_t i = 0; i < n; i++) tokens[i] = (uint8_t)prompt[at + i];
-        CANTO_TRY(canto_decoder_feed(g->decoder, n, tokens, g->logits));
+    for (int64_t at = 0; at < prompt->n; at += PROMPT_CHUNK) {
+        int64_t n = prompt->n - at < PROMPT_CHUNK ? prompt->n - at : PROMPT_CHUNK;
+        CANTO_TRY(canto_decoder_feed(g->decoder, n, prompt->tokens + at, g->logits));
     }
     return CANTO_OK;
 }
 
-static canto_status write_text(generator *g, const canto_config *config, const canto_arguments *a)
+// Bytes of a text, or numbers that can be the next prompt.
+static void write_token(bool text, int32_t token)
+{
+    if (text)
+        putchar(token);
+    else
+        printf(",%d", token);
+    fflush(stdout);
+}
+
+static canto_status write_tokens(generator *g, const canto_config *config, bool text,
+                                 const canto_prompt *prompt, const canto_arguments *a)
 {
     fputs(a->prompt, stdout);
-    CANTO_TRY(feed_prompt(g, a->prompt));
+    CANTO_TRY(feed_prompt(g, prompt));
     canto_sampling how = {
         .temperature = a->temperature, .top_k = (int)a->top_k, .seed = (uint64_t)a->seed};
     // Tokens above the bytes never stood in a text, so their logits mean nothing.
-    const int choices_n = config->model.vocab < BYTES ? config->model.vocab : BYTES;
+    const int vocab = config->model.vocab, choices_n = text && vocab > BYTES ? BYTES : vocab;
     for (int64_t i = 0; i < a->tokens; i++) {
         int32_t token = canto_sample(&how, (uint64_t)i, choices_n, g->logits, g->choices);
-        putchar(token);
-        fflush(stdout);
+        write_token(text, token);
         if (i + 1 < a->tokens) CANTO_TRY(canto_decoder_feed(g->decoder, 1, &token, g->logits));
     }
     putchar('\n');
     return CANTO_OK;
 }
 
+static canto_status generate_from(canto_store_reader *reader, const canto_arguments *a)
+{
+    canto_config config;
+    canto_prompt prompt = {0};
+    generator g = {0};
+    const bool text = canto_checkpoint_of_text(reader);
+    CANTO_TRY(canto_checkpoint_config(reader, &config));
+    CANTO_TRY(canto_prompt_read(a->prompt, text, config.model.vocab, &prompt));
+    canto_status status = measure_and_create(&g, &config, prompt.n + a->tokens);
+    if (status == CANTO_OK)
+        status = canto_checkpoint_read_params(reader, canto_decoder_params(g.decoder));
+    if (status == CANTO_OK) status = write_tokens(&g, &config, text, &prompt, a);
+    destroy(&g);
+    canto_prompt_free(&prompt);
+    return status;
+}
+
 static canto_status generate(canto_job *job, const canto_arguments *a)
 {
     canto_store_reader *reader = NULL;
-    canto_config config;
-    generator g = {0};
     CANTO_TRY(canto_checkpoint_open(job, a->positional[0], a->step, &reader));
     if (!reader)
         CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint; train first", a->positional[0]);
-    int64_t capacity = (int64_t)strlen(a->prompt) + a->tokens;
-    canto_status status = canto_checkpoint_config(reader, &config);
-    if (status == CANTO_OK) status = measure_and_create(&g, &config, capacity);
-    if (status == CANTO_OK)
-        status = canto_checkpoint_read_params(reader, canto_decoder_params(g.decoder));
+    canto_status status = generate_from(reader, a);
     canto_store_close(&reader);
-    if (status == CANTO_OK) status = write_text(&g, &config, a);
-    destroy(&g);
     return status;
 }
 
 int canto_command_generate(const canto_arguments *a)
 {
-    if (a->prompt[0] == '\0') {
-        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
-                          "generate: the prompt is empty; give at least one byte with -p");
-        return canto_job_refuse(CANTO_ERROR_CONFIG);
-    }
     canto_job job;
     canto_config defaults;
     canto_config_source *source = NULL;

@@ -76,13 +76,13 @@ static json_t *times(int ranks, const double *first)
 
 canto_status canto_metrics_write_step(const canto_metrics *metrics, const canto_metrics_step *r)
 {
-    json_t *object = json_pack(
-        "{s:I, s:f, s:o, s:f, s:f, s:o, s:f, s:I, s:f, s:f, s:f, s:I, s:i, s:f}", "step",
-        (json_int_t)r->step, "loss", r->loss, "loss_bits", bits_of(r->loss), "bits_per_byte",
-        r->loss / M_LN2, "grad_norm", r->grad_norm, "grad_norm_bits", bits_of(r->grad_norm), "lr",
-        r->lr, "tokens", (json_int_t)r->tokens, "tokens_per_s", (double)r->tokens / r->step_s,
-        "step_s", r->step_s, "comm_wait_s", r->comm_wait_s, "bytes_sent", (json_int_t)r->bytes_sent,
-        "ranks", r->ranks, "time", now());
+    json_t *object =
+        json_pack("{s:I, s:f, s:o, s:f, s:o, s:f, s:I, s:f, s:f, s:f, s:I, s:i, s:f}", "step",
+                  (json_int_t)r->step, "loss", r->loss, "loss_bits", bits_of(r->loss), "grad_norm",
+                  r->grad_norm, "grad_norm_bits", bits_of(r->grad_norm), "lr", r->lr, "tokens",
+                  (json_int_t)r->tokens, "tokens_per_s", (double)r->tokens / r->step_s, "step_s",
+                  r->step_s, "comm_wait_s", r->comm_wait_s, "bytes_sent", (json_int_t)r->bytes_sent,
+                  "ranks", r->ranks, "time", now());
     if (!object)
         CANTO_FAIL(CANTO_ERROR_NUMBERS, "metrics.jsonl: step %lld has a number that is not finite",
                    (long long)r->step);
@@ -90,7 +90,16 @@ canto_status canto_metrics_write_step(const canto_metrics *metrics, const canto_
         json_object_set_new(object, "compute_us", times(r->ranks, &r->figures->compute_s));
         json_object_set_new(object, "wait_us", times(r->ranks, &r->figures->wait_s));
     }
+    if (r->text) json_object_set_new(object, "bits_per_byte", json_real(r->loss / M_LN2));
     return write_object(metrics, object);
+}
+
+json_t *canto_metrics_evaluation(int64_t step, double loss, int64_t tokens, bool text)
+{
+    return json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)step, "loss", loss,
+                     text ? "bits_per_byte" : "perplexity",
+                     text ? loss / M_LN2 : exp(fmin(loss, 700)), text ? "bytes" : "tokens",
+                     (json_int_t)tokens);
 }
 
 canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,

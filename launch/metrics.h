@@ -18,6 +18,7 @@ enum { CANTO_METRICS_RANKS_MAX = 64 };
 typedef struct canto_metrics_step {
     int64_t step; // 1-based
     double loss;  // nats per target token
+    bool text;    // tokens are bytes, so that bits per byte mean something
     double grad_norm;
     double lr;
     int64_t tokens; // read in this step by all ranks
@@ -44,6 +45,10 @@ canto_status canto_metrics_write_step(const canto_metrics *metrics,
 // CANTO_ERROR_NUMBERS for NULL, which json_pack returns for a number that is not finite.
 canto_status canto_metrics_write_event(const canto_metrics *metrics, const char *name,
                                        struct json_t *fields);
+
+// Fields of the event of an evaluation: step, loss, and bits_per_byte and bytes of a text, or
+// perplexity and tokens. NULL if the loss is not finite.
+struct json_t *canto_metrics_evaluation(int64_t step, double loss, int64_t tokens, bool text);
 
 // Calls `visit` with every object of RUN/metrics.jsonl; lines that are no JSON are skipped and
 // counted.

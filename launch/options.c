@@ -16,7 +16,7 @@ const canto_option canto_options[] = {
     {"orders", 'o', FLAG, FIELD(orders),
      .help = "print Witten-Bell n-gram models of the same text beside it"},
     {"prompt", 'p', TEXT("TEXT"), FIELD(prompt), .initial = "\n",
-     .help = "text to continue; without it a line break"},
+     .help = "text to continue, or tokens such as 1,2,3 for a run on shards; without it a line break"},
     {"ranks", 'r', COUNT("W"), .max = 1 << 20, FIELD(ranks),
      .help = "plan for so many ranks; with --dry-run: instead of those that run"},
     {"seed", 's', COUNT("N"), .max = INT64_MAX, FIELD(seed), .initial = "1",

@@ -20,14 +20,18 @@ enum { PATH_BYTES = CANTO_TEXT_MAX + 32 };
 typedef struct {
     FILE *steps, *evaluations;
     int64_t steps_n, evaluations_n;
+    bool text; // a record has bits per byte
 } curves;
 
 static void add_record(void *context, const json_t *record)
 {
     curves *c = context;
     double step = json_number_value(json_object_get(record, "step"));
-    double bits = json_number_value(json_object_get(record, "bits_per_byte"));
+    const json_t *bits_per_byte = json_object_get(record, "bits_per_byte");
+    double bits =
+        json_number_value(bits_per_byte ? bits_per_byte : json_object_get(record, "loss"));
     const char *event = json_string_value(json_object_get(record, "event"));
+    c->text = c->text || bits_per_byte;
     if (!event) {
         fprintf(c->steps, "%.0f %.6f\n", step, bits);
         c->steps_n++;
@@ -71,10 +75,12 @@ static canto_status write_script(const char *run, const curves *c)
     snprintf(path, sizeof path, "%s/loss.gp", run);
     FILE *file = fopen(path, "we");
     if (!file) CANTO_FAIL(CANTO_ERROR_IO, "%s: %s", path, strerror(errno));
-    fprintf(file, "set terminal svg size 800,480 font 'sans,14' background rgb 'white'\nset output "
-                  "'loss.svg'\n"
-                  "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid lc rgb '#dddddd'\nset "
-                  "key top right\nset border 3\nset tics nomirror\n");
+    fprintf(file,
+            "set terminal svg size 800,480 font 'sans,14' background rgb 'white'\nset output "
+            "'loss.svg'\n"
+            "set xlabel 'step'\nset ylabel '%s'\nset grid lc rgb '#dddddd'\nset "
+            "key top right\nset border 3\nset tics nomirror\n",
+            c->text ? "bits per byte" : "nats per token");
     fprintf(file,
             "plot 'loss.dat' using 1:2 with lines lc rgb '#9ecae1' title 'training', \\\n     "
             "'loss.dat' using 1:2 smooth bezier lw 2 lc rgb '#08519c' title 'training, smoothed'");

@@ -4,6 +4,19 @@
 
 #include <math.h>
 
+static void describe_data(const canto_progress *p, const canto_data *data)
+{
+    const char *unit = data->corpus.text ? "bytes" : "tokens";
+    canto_log_line(p->log, "data %lld %s in %d file%s, %lld to train on, order %s",
+                   (long long)data->corpus.tokens, unit, data->corpus.files_n,
+                   data->corpus.files_n == 1 ? "" : "s", (long long)data->train_size,
+                   canto_data_order_name((int)p->config->data.order));
+    if (data->order.documents > 0)
+        canto_log_line(p->log, "documents: %lld, %lld of them too short for a sequence (%.1f %%)",
+                       (long long)data->order.documents, (long long)data->order.left_out,
+                       100.0 * (double)data->order.left_out_tokens / (double)data->train_size);
+}
+
 static void heading(const canto_progress *p, const canto_trainer *trainer, int64_t step)
 {
     const canto_job *job = trainer->job;
@@ -23,6 +36,7 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
                    (double)canto_params_count(canto_model_params(trainer->model)) / 1e6,
                    p->config->parallel.softmax->name, p->config->parallel.linear->name,
                    canto_layout_name((int)p->config->parallel.layout));
+    describe_data(p, &trainer->data);
     canto_log_line(
         p->log,
         "a step reads %lld x %lld x %lld tokens; memory of this rank: parameters %.1f, activations "
@@ -36,7 +50,8 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
 void canto_progress_start(canto_progress *p, const canto_trainer *trainer, int64_t step)
 {
     const canto_config *config = trainer->config;
-    *p = (canto_progress){.log = &trainer->job->log, .config = config};
+    *p = (canto_progress){
+        .log = &trainer->job->log, .config = config, .text = trainer->data.corpus.text};
     heading(p, trainer, step);
 }
 
@@ -50,20 +65,29 @@ static void clock_text(double seconds, char out[32])
         snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
 }
 
+// What the loss means: bits per byte of text, perplexity of other tokens.
+static void score_text(const canto_progress *p, double loss, char out[32])
+{
+    if (p->text)
+        snprintf(out, 32, "%6.4f bits/byte", loss / M_LN2);
+    else
+        snprintf(out, 32, "perplexity %7.4g", exp(loss));
+}
+
 void canto_progress_step(canto_progress *p, int64_t step, const canto_step_result *result)
 {
-    char line[160], left[32];
+    char line[160], left[32], score[32];
     int64_t steps = p->config->train.steps;
     int64_t target = p->config->train.stop_after >= step && p->config->train.stop_after < steps
                          ? p->config->train.stop_after
                          : steps;
     p->step_s = p->step_s > 0 ? 0.95 * p->step_s + 0.05 * result->step_s : result->step_s;
     clock_text((double)(target - step) * p->step_s, left);
+    score_text(p, result->loss, score);
     // Fits a terminal of 80 columns.
-    snprintf(line, sizeof line,
-             "step %*lld/%lld  loss %6.4f  %6.4f bits/byte  %7.0f tokens/s  left %s",
-             (int)log10((double)steps) + 1, (long long)step, (long long)steps, result->loss,
-             result->loss / M_LN2, (double)result->tokens / p->step_s, left);
+    snprintf(line, sizeof line, "step %*lld/%lld  loss %6.4f  %s  %7.0f tokens/s  left %s",
+             (int)log10((double)steps) + 1, (long long)step, (long long)steps, result->loss, score,
+             (double)result->tokens / p->step_s, left);
     bool plain = step == 1 || step == target ||
                  (p->config->log.every > 0 && step % p->config->log.every == 0);
     canto_log_live(p->log, "%s", line);
@@ -75,10 +99,12 @@ void canto_progress_saved(canto_progress *p, int64_t step)
     canto_log_line(p->log, "saved %s/checkpoints/step-%08lld", p->config->run.dir, (long long)step);
 }
 
-void canto_progress_evaluated(canto_progress *p, int64_t step, double bits_per_byte, int64_t bytes)
+void canto_progress_evaluated(canto_progress *p, int64_t step, double loss, int64_t tokens)
 {
-    canto_log_line(p->log, "after step %lld: %.4f bits/byte on %lld held-out bytes",
-                   (long long)step, bits_per_byte, (long long)bytes);
+    char score[32];
+    score_text(p, loss, score);
+    canto_log_line(p->log, "after step %lld: %s on %lld held-out %s", (long long)step, score,
+                   (long long)tokens, p->text ? "bytes" : "tokens");
 }
 
 void canto_progress_end(canto_progress *p, int64_t step, bool left)

@@ -109,13 +109,11 @@ static void keep_tally(canto_trainer *trainer, const step_start *start,
 
 // --- streams ---
 
-// Documents are known before the plan is, tokens after. What cannot be read is told with the loss:
-// until then the rank does what the others do, with an emptier batch. A file that fails is known to
-// this rank alone, so that it can only leave.
+// Documents are known before the plan is, tokens after. What cannot be read is told later, in
+// *read: until then the rank does what the others do, with an emptier batch.
 static canto_status read_batch(canto_trainer *trainer, canto_status documents, canto_status *read)
 {
     canto_batch *batch = &trainer->batch;
-    if (documents == CANTO_ERROR_IO) return documents;
     canto_phases_enter(&trainer->phases, CANTO_PHASE_PLAN);
     CANTO_TRY(canto_plan_update(&trainer->plan, &batch->documents));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
@@ -133,6 +131,9 @@ static canto_status run_stream(canto_trainer *trainer, int64_t first_sample, flo
     double loss;
     canto_phases_enter(phases, CANTO_PHASE_DATA);
     canto_status documents = canto_batch_train(&trainer->data, first_sample, batch);
+    // A file that fails is known to this rank alone: without the documents that its group found, it
+    // can only leave.
+    if (documents == CANTO_ERROR_IO) return documents;
     CANTO_TRY(read_batch(trainer, documents, &sum->read));
     canto_phases_enter(phases, CANTO_PHASE_FORWARD);
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens, &trainer->grad));
@@ -221,7 +222,9 @@ static canto_status evaluate_stream(canto_trainer *trainer, int64_t first, int64
     double loss;
     canto_phases_enter(&trainer->phases, CANTO_PHASE_DATA);
     canto_status documents = canto_batch_held_out(data, first + data->first, tokens, batch);
-    CANTO_TRY(read_batch(trainer, documents, read));
+    // Whoever calls may go on after a failure, if it is everybody's.
+    CANTO_TRY(canto_comm_agree(trainer->job->mesh.control, documents));
+    CANTO_TRY(read_batch(trainer, CANTO_OK, read));
     canto_phases_enter(&trainer->phases, CANTO_PHASE_FORWARD);
     CANTO_TRY(canto_model_forward(trainer->model, batch->tokens,
                                   trainer->grad.comm ? &trainer->grad : NULL));

@@ -146,18 +146,16 @@ static canto_status mark(run *r, double loss, int64_t bytes)
 static canto_status evaluate(run *r)
 {
     double loss;
-    int64_t bytes;
+    int64_t tokens;
     canto_phases_hold(&r->trainer.phases, CANTO_PHASE_EVALUATION);
-    canto_status status = measure(r, &loss, &bytes);
+    canto_status status = measure(r, &loss, &tokens);
     canto_phases_release(&r->trainer.phases);
     if (may_go_on(status)) return tell_and_go_on(r, "evaluation");
     CANTO_TRY(status);
-    canto_progress_evaluated(&r->progress, r->step, loss / M_LN2, bytes);
-    CANTO_TRY(
-        note_event(r, "eval",
-                   json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)r->step, "loss", loss,
-                             "bits_per_byte", loss / M_LN2, "bytes", (json_int_t)bytes)));
-    return mark(r, loss, bytes);
+    const bool text = r->trainer.data.corpus.text;
+    canto_progress_evaluated(&r->progress, r->step, loss, tokens);
+    CANTO_TRY(note_event(r, "eval", canto_metrics_evaluation(r->step, loss, tokens, text)));
+    return mark(r, loss, tokens);
 }
 
 static bool is_multiple(int64_t step, int64_t every)
@@ -170,6 +168,7 @@ static canto_status write_step(run *r, const canto_step_result *result)
     if (r->job->world->rank != 0) return CANTO_OK;
     canto_metrics_step record = {.step = r->step,
                                  .loss = result->loss,
+                                 .text = r->trainer.data.corpus.text,
                                  .grad_norm = result->grad_norm,
                                  .lr = result->lr,
                                  .tokens = result->tokens,

@@ -43,6 +43,7 @@ static canto_metrics_step record_of(int64_t step)
 {
     return (canto_metrics_step){.step = step,
                                 .loss = 1.0 / (double)(step + 2),
+                                .text = true,
                                 .grad_norm = sqrt((double)step),
                                 .lr = 1e-3 / 3,
                                 .tokens = 4096,
@@ -159,6 +160,33 @@ static void numbers_come_back_to_the_same_bits(void **state)
         json_decref(s.last);
     }
     canto_metrics_close(&metrics);
+}
+
+static void tokens_that_are_no_bytes_have_no_bits_per_byte(void **state)
+{
+    run_dir *run = *state;
+    canto_metrics metrics;
+    open_at(run, 0, 0, &metrics);
+    canto_metrics_step record = record_of(7);
+    record.text = false;
+    CANTO_TEST_OK(canto_metrics_write_step(&metrics, &record));
+    seen s = {0};
+    int64_t skipped;
+    CANTO_TEST_OK(canto_metrics_read(run->path, see, &s, &skipped));
+    assert_null(json_object_get(s.last, "bits_per_byte"));
+    assert_same_bits(s.last, "loss", record.loss);
+    json_decref(s.last);
+    canto_metrics_close(&metrics);
+    json_t *text = canto_metrics_evaluation(3, 2.5, 1000, true);
+    assert_same_bits(text, "bits_per_byte", 2.5 / log(2));
+    assert_int_equal(json_integer_value(json_object_get(text, "bytes")), 1000);
+    json_t *tokens = canto_metrics_evaluation(3, 2.5, 1000, false);
+    assert_same_bits(tokens, "perplexity", exp(2.5));
+    assert_int_equal(json_integer_value(json_object_get(tokens, "tokens")), 1000);
+    assert_null(json_object_get(tokens, "bits_per_byte"));
+    json_decref(text);
+    json_decref(tokens);
+    assert_null(canto_metrics_evaluation(3, NAN, 1000, false));
 }
 
 // --- times of ranks ---
@@ -362,6 +390,7 @@ int main(void)
         WITH_DIR(numbers_come_back_to_the_same_bits),
         WITH_DIR(times_of_few_ranks_are_written_one_by_one),
         WITH_DIR(times_of_many_ranks_are_summed_up),
+        WITH_DIR(tokens_that_are_no_bytes_have_no_bits_per_byte),
         WITH_DIR(what_is_not_finite_is_refused),
         WITH_DIR(events_carry_their_name_and_fields),
         WITH_DIR(records_beyond_the_step_are_set_aside_once),

@@ -1,6 +1,7 @@
 // A training step on several ranks: it is the step of one rank, however the ranks divide it; they
 // compare their plans in every step, and making a plan is a small part of it.
 #include "tests/canto_test.h"
+#include "tests/launch/corpora.h"
 #include "tests/launch/trained.h"
 
 #include <math.h>
@@ -57,6 +58,72 @@ static void a_step_is_that_of_one_rank_on_any_mesh(void **state)
             compare("gradient norm", together[i].grad_norm, alone[i].grad_norm, 1e-4);
             assert_true(together[i].lr == alone[i].lr);
         }
+    }
+}
+
+// --- replicas that read unevenly ---
+
+enum { LOSSES = 20 };
+
+// *uneven: whether in some step two replicas read different numbers of documents, and in all steps
+// of sequences.
+typedef struct {
+    double losses[LOSSES];
+    bool uneven_documents, uneven_sequences;
+} twenty_steps;
+
+static void note_unevenness(const trained *t, twenty_steps *out)
+{
+    int64_t mine[] = {t->trainer.plan.documents.n, t->trainer.data.sequences}, all[8][2];
+    CANTO_TEST_OK(canto_comm_gather_small(t->job.world, sizeof mine, mine, all));
+    for (int r = 1; r < t->job.world->size; r++) {
+        out->uneven_documents = out->uneven_documents || all[r][0] != all[0][0];
+        out->uneven_sequences = out->uneven_sequences || all[r][1] != all[0][1];
+    }
+}
+
+static void take_20_steps(canto_comm *world, int dp, const char *order, twenty_steps *out)
+{
+    static trained t;
+    char key[64];
+    snprintf(key, sizeof key, "data.order=%s", order);
+    const char *const overrides[] = {"model.pattern=LS",
+                                     "model.layers=2",
+                                     "model.d_model=32",
+                                     "model.heads=2",
+                                     "train.seq_len=50",
+                                     "train.batch=4",
+                                     "train.warmup=5",
+                                     "data.max_documents=0",
+                                     key,
+                                     NULL};
+    *out = (twenty_steps){0};
+    trained_create(world, dp, overrides, &t);
+    for (int64_t step = 1; step <= LOSSES; step++) {
+        canto_step_result result;
+        CANTO_TEST_OK(canto_trainer_step(&t.trainer, step, (canto_step_requests){0}, &result));
+        out->losses[step - 1] = result.loss;
+        note_unevenness(&t, out);
+    }
+    trained_destroy(&t);
+}
+
+// Lines of 1 to 300 bytes are documents. Four sequences are no multiple of three replicas.
+static void twenty_losses_are_those_of_one_rank(void **state)
+{
+    (void)state;
+    static twenty_steps alone, together;
+    const int size = canto_test_world->size;
+    canto_comm *self;
+    CANTO_TEST_OK(canto_comm_self_open(&self));
+    take_20_steps(self, 1, "packed", &alone);
+    canto_comm_destroy(&self);
+    for (int dp = 1; dp <= size; dp++) {
+        if (size % dp != 0) continue;
+        take_20_steps(canto_test_world, dp, "packed", &together);
+        for (int i = 0; i < LOSSES; i++) compare("loss", together.losses[i], alone.losses[i], 1e-5);
+        assert_int_equal(together.uneven_documents, dp > 1);
+        assert_int_equal(together.uneven_sequences, dp == 3);
     }
 }
 
@@ -221,6 +288,68 @@ static void another_text_on_one_rank_is_told_on_all(void **state)
     trained_destroy(&t);
 }
 
+// --- data that turn out wrong in a step ---
+
+static void make_shard(const char *root, int32_t token_700)
+{
+    enum { N = 2000 };
+    int32_t tokens[N];
+    for (int i = 0; i < N; i++) tokens[i] = i == 700 ? token_700 : i % 256;
+    corpora_shard(root, "x.bin", 2, N, tokens);
+}
+
+// Token 700 is in the last sequence of step 3, and goes bad after the start.
+static void a_bad_token_on_one_rank_is_told_on_all(void **state)
+{
+    (void)state;
+    static trained t;
+    char root[64], key[96];
+    corpora_make(root);
+    make_shard(root, 0);
+    snprintf(key, sizeof key, "data.path=%s/x.bin", root);
+    const char *const overrides[] = {"model.pattern=LS",
+                                     "model.layers=2",
+                                     "model.d_model=32",
+                                     "model.heads=2",
+                                     "train.seq_len=60",
+                                     "train.batch=4",
+                                     "data.separator=",
+                                     "data.order=packed",
+                                     key,
+                                     NULL};
+    trained_create(canto_test_world, canto_test_world->size == 4 ? 2 : 1, overrides, &t);
+    make_shard(root, 256);
+    CANTO_TEST_OK(take_step(&t, 1));
+    CANTO_TEST_OK(take_step(&t, 2));
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "x.bin is 256, outside of model.vocab 256",
+                     take_step(&t, 3));
+    CANTO_TEST_OK(canto_grad_finish(&t.trainer.grad));
+    trained_destroy(&t);
+    corpora_remove(root);
+}
+
+static void too_many_documents_in_one_replica_are_told_on_all(void **state)
+{
+    (void)state;
+    static trained t;
+    const int size = canto_test_world->size, dp = size == 4 ? 2 : size;
+    const char *const overrides[] = {"model.pattern=LS",
+                                     "model.layers=2",
+                                     "model.d_model=32",
+                                     "model.heads=2",
+                                     "train.seq_len=500",
+                                     "train.batch=4",
+                                     NULL};
+    trained_create(canto_test_world, dp, overrides, &t);
+    canto_data *data = &t.trainer.data;
+    CANTO_TEST_OK(take_step(&t, 1));
+    if (t.job.mesh.dp_rank == dp - 1) data->max_documents = data->sequences;
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "data.max_documents: the sequences of one step",
+                     take_step(&t, 2));
+    CANTO_TEST_OK(canto_grad_finish(&t.trainer.grad));
+    trained_destroy(&t);
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -271,11 +400,14 @@ static void shares_fit_the_number_of_ranks(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_step_is_that_of_one_rank_on_any_mesh),
+    cmocka_unit_test(twenty_losses_are_those_of_one_rank),
     cmocka_unit_test(every_lane_sends_its_price),
     cmocka_unit_test(phases_add_up_to_the_steps),
     cmocka_unit_test(an_evaluation_is_one_phase),
     cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
     cmocka_unit_test(another_text_on_one_rank_is_told_on_all),
+    cmocka_unit_test(a_bad_token_on_one_rank_is_told_on_all),
+    cmocka_unit_test(too_many_documents_in_one_replica_are_told_on_all),
     cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
     cmocka_unit_test(shares_fit_the_number_of_ranks),
 };
