@@ -40,6 +40,14 @@ const canto_command canto_commands[] = {
      .text = "Writes text that follows a prompt, from a checkpoint of a run. One process.",
      .examples = "canto generate RUN -p \"In the beginning\" -n 400 --temperature 0.7\n",
      .alone = true, .run = canto_command_generate},
+    {.name = "doctor", .positional = "[DIR]", .options = "json",
+     .summary = "whether this machine and these ranks are fit for a run",
+     .text = "Looks at everything that a run needs, and says what to do about each problem: build and "
+             "processor, cores, threads, memory, stack, MPI, HDF5, the directory DIR (or this one) "
+             "where runs are to be written, BLAS, devices. Under mpirun every rank looks, and the "
+             "ranks look at each other. Ends with exit code 1 if something does not work.",
+     .examples = "canto doctor\nmpirun -n 4 canto doctor /scratch/me\n",
+     .run = canto_command_doctor},
     {.name = "ckpt ls", .positional = "RUN", .options = "step json",
      .summary = "list the checkpoints of a run",
      .text = "Lists the checkpoints of a run: step, shards, tensors, bytes, time.",

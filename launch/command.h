@@ -66,6 +66,7 @@ void canto_help_write(const char *group, FILE *stream); // group NULL: all comma
 
 int canto_command_train(const canto_arguments *arguments);
 int canto_command_plan(const canto_arguments *arguments);
+int canto_command_doctor(const canto_arguments *arguments);
 int canto_command_eval(const canto_arguments *arguments);
 int canto_command_generate(const canto_arguments *arguments);
 int canto_command_ckpt_diff(const canto_arguments *arguments);

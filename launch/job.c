@@ -23,6 +23,11 @@ static const char *rank_variable(void)
     return NULL;
 }
 
+bool canto_job_launched(void)
+{
+    return rank_variable() != NULL;
+}
+
 int canto_job_rank_hint(void)
 {
     const char *value = rank_variable();

@@ -20,6 +20,9 @@ typedef struct canto_job {
 // without a launcher.
 int canto_job_rank_hint(void);
 
+// Whether a launcher started this process.
+bool canto_job_launched(void);
+
 // Collective. Opens the world, sets threads, makes the mesh. Without a launcher a job is a single
 // process and MPI is not started.
 canto_status canto_job_open(const canto_config *config, canto_job *out);
