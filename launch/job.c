@@ -134,7 +134,11 @@ int canto_job_close(canto_job *job, canto_status status, int code)
         return code;
     }
     canto_mesh_destroy(&job->mesh);
-    canto_device_close(&job->device);
+    status = canto_device_close(&job->device);
+    if (status != CANTO_OK) {
+        tell(job);
+        code = canto_exit_of(status);
+    }
     canto_comm_destroy(&job->world);
     if (job->mpi) canto_comm_mpi_finalize();
     return code;

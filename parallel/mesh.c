@@ -31,7 +31,9 @@ static canto_status split(canto_mesh *mesh, const canto_device *device)
     canto_comm *world = mesh->world;
     CANTO_TRY(device_lane(world, device, "schedule", mesh->dp_rank, &mesh->schedule));
     CANTO_TRY(device_lane(world, device, "gradients", 0, &mesh->gradients));
-    return canto_comm_split(world, "control", 0, &mesh->control);
+    canto_comm *host;
+    CANTO_TRY(canto_comm_split(world, "control", 0, &host));
+    return canto_device_host_lane(device, host, &mesh->control);
 }
 
 // A planned world knows no colours but its own.

@@ -61,9 +61,10 @@ static canto_status cpu_open(int ordinal, const canto_device **out)
     return CANTO_OK;
 }
 
-static void cpu_close(const canto_device *device)
+static canto_status cpu_close(const canto_device *device)
 {
     (void)device;
+    return CANTO_OK;
 }
 
 static canto_status cpu_alloc(const canto_device *device, size_t bytes, void **out)

@@ -17,10 +17,11 @@ canto_status canto_device_open(const canto_backend *backend, int ordinal, const 
     return backend->open(ordinal, out);
 }
 
-void canto_device_close(const canto_device **device)
+canto_status canto_device_close(const canto_device **device)
 {
-    if (*device) (*device)->backend->close(*device);
+    const canto_device *closed = *device;
     *device = NULL;
+    return closed ? closed->backend->close(closed) : CANTO_OK;
 }
 
 canto_status canto_device_alloc(const canto_device *device, size_t bytes, void **out)
@@ -54,4 +55,10 @@ canto_status canto_device_finish(const canto_device *device)
 canto_status canto_device_lane(const canto_device *device, canto_comm *host, canto_comm **out)
 {
     return device->backend->lane(device, host, out);
+}
+
+canto_status canto_device_host_lane(const canto_device *device, canto_comm *host, canto_comm **out)
+{
+    *out = host;
+    return device->backend->host_lane ? device->backend->host_lane(device, host, out) : CANTO_OK;
 }

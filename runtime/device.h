@@ -24,13 +24,15 @@ typedef struct canto_backend {
     const canto_kernels *kernels; // a slot may be NULL: see canto_kernels_missing
     bool host_memory;             // the host may read and write the device's memory
     canto_status (*open)(int ordinal, const canto_device **out);
-    void (*close)(const canto_device *device);
+    canto_status (*close)(const canto_device *device);
     canto_status (*alloc)(const canto_device *device, size_t bytes, void **out);
     void (*release)(const canto_device *device, void *memory, size_t bytes);
     canto_status (*upload)(const canto_device *device, void *to, const void *from, size_t bytes);
     canto_status (*download)(const canto_device *device, void *to, const void *from, size_t bytes);
     canto_status (*finish)(const canto_device *device);
     canto_status (*lane)(const canto_device *device, canto_comm *host, canto_comm **out);
+    // NULL: the device goes on by itself, and host lanes are as they are.
+    canto_status (*host_lane)(const canto_device *device, canto_comm *host, canto_comm **out);
 } canto_backend;
 
 struct canto_device {
@@ -48,7 +50,9 @@ extern const canto_device canto_device_cpu;
 // The `ordinal`-th device of its kind that this process can see (ranks that share a host take
 // different ones). CANTO_ERROR_UNSUPPORTED with a sentence if there is none.
 canto_status canto_device_open(const canto_backend *backend, int ordinal, const canto_device **out);
-void canto_device_close(const canto_device **device); // finished; sets *device to NULL
+// Ends its work and sets *device to NULL. Errors of earlier work, and memory that was not given
+// back, are told here; the device is closed all the same.
+canto_status canto_device_close(const canto_device **device);
 
 // Zero-filled, aligned to 64 bytes. bytes > 0. CANTO_ERROR_MEMORY.
 canto_status canto_device_alloc(const canto_device *device, size_t bytes, void **out);
@@ -66,5 +70,9 @@ canto_status canto_device_finish(const canto_device *device);
 // A lane for messages about this device's memory between the ranks of `host`, which it then owns,
 // also when it fails. Collective on host. On the cpu it is `host` itself.
 canto_status canto_device_lane(const canto_device *device, canto_comm *host, canto_comm **out);
+// A lane for the host's own memory whose operations block the host only: the work of the device
+// goes on beside them, so that ranks may wait here for one whose device waits for theirs. Takes
+// `host`, also when it fails. Collective on host. Where devices go on by themselves it is `host`.
+canto_status canto_device_host_lane(const canto_device *device, canto_comm *host, canto_comm **out);
 
 #endif

@@ -3,9 +3,30 @@
 #include "runtime/rng.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 canto_comm *canto_test_world;
+const canto_device *canto_test_device = &canto_device_cpu;
+
+void canto_test_upload(void *to, const void *from, size_t bytes)
+{
+    CANTO_TEST_OK(canto_device_upload(canto_test_device, to, from, bytes));
+}
+
+void canto_test_download(void *to, const void *from, size_t bytes)
+{
+    CANTO_TEST_OK(canto_device_download(canto_test_device, to, from, bytes));
+}
+
+float *canto_test_take_down(const float *from, int64_t count)
+{
+    const size_t bytes = (size_t)count * sizeof *from;
+    float *copy = malloc(bytes + 1);
+    assert_non_null(copy);
+    canto_test_download(copy, from, bytes);
+    return copy;
+}
 
 void canto_test_fails(canto_status expected, const char *words, const char *what,
                       canto_status status)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/comm.h"
+#include "runtime/device.h"
 #include "runtime/status.h"
 
 // Fails the test with the stored sentence unless the call returns CANTO_OK.
@@ -44,6 +44,16 @@ void canto_test_fill(const char *name, int64_t n, float *x);
 // The checked world communicator of the MPI test program (headers compared, 20 s limit); NULL in
 // unit tests.
 extern canto_comm *canto_test_world;
+
+// The device on which everything above the kernels is tested: the cpu, unless the MPI test program
+// finds the name of another backend in the environment variable CANTO_TEST_DEVICE.
+extern const canto_device *canto_test_device;
+
+// Copies to and from its memory; fail the test when they fail. `take_down` gives a copy in the
+// host's memory, for the caller to free.
+void canto_test_upload(void *to, const void *from, size_t bytes);
+void canto_test_download(void *to, const void *from, size_t bytes);
+float *canto_test_take_down(const float *from, int64_t count);
 
 // A module of the MPI test program: a list of cmocka tests. Each file in tests/ that needs messages
 // defines one and tests/mpi_all.c lists it.

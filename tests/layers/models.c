@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct row {
@@ -105,8 +106,11 @@ void models_params_free(models_params *params)
     canto_arenas_destroy(&params->arenas);
 }
 
-void models_values(const canto_params *list, float *values)
+void models_values(const canto_params *list, float *out)
 {
+    const size_t bytes = (size_t)canto_params_count(list) * sizeof *out;
+    float *values = malloc(bytes);
+    assert_non_null(values);
     canto_params copy = *list;
     copy.device = &canto_device_cpu;
     copy.values = values;
@@ -121,4 +125,6 @@ void models_values(const canto_params *list, float *values)
             if (table) value[i] *= 6;
         }
     }
+    CANTO_TEST_OK(canto_device_upload(list->device, out, values, bytes));
+    free(values);
 }

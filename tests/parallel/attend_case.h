@@ -26,22 +26,28 @@ typedef struct canto_test_split {
     const int64_t *bounds; // [sequences_n + 1]
 } canto_test_split;
 
+// Tensors of canto_test_device.
+typedef struct canto_test_tensors {
+    float *q, *kv, *dout, *o, *lse, *delta, *dq, *dkv;
+    void *work;
+} canto_test_tensors;
+
 typedef struct canto_test_case {
-    canto_comm *comm;                // borrowed
+    canto_comm *comm;                // borrowed, a lane of canto_test_device
     const canto_test_inputs *inputs; // borrowed
     canto_shards shards;
     canto_needs needs;
     canto_schedule schedule;
     canto_compiled *compiled;
     int64_t tokens; // mine
-    float *q, *kv, *dout, *o, *lse, *delta, *dq, *dkv;
-    void *work;
+    canto_test_tensors at;
+    float *o, *lse, *dq, *dkv; // what the runs have brought, for the host
 } canto_test_case;
 
-// Local; the mask must live as long as the case.
-void canto_test_case_create(canto_arena *arena, canto_comm *comm, const canto_test_split *split,
-                            const canto_mask *mask, const canto_test_inputs *inputs,
-                            canto_test_case *out);
+// Local; the mask must live as long as the case. `memory` is of canto_test_device.
+void canto_test_case_create(canto_arena *arena, canto_arena *memory, canto_comm *comm,
+                            const canto_test_split *split, const canto_mask *mask,
+                            const canto_test_inputs *inputs, canto_test_case *out);
 // Collective on the case's communicator.
 void canto_test_case_forward(canto_test_case *it);
 void canto_test_case_backward(canto_test_case *it);

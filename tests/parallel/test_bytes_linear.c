@@ -9,7 +9,7 @@
 
 enum { HEADS = 2, KEY_DIM = 4, VALUE_DIM = 3, STATE_BYTES = 128, TOKENS_MAX = 4 * 48 };
 
-static canto_arena arena;
+static canto_arena arena, memory; // of the host, of the device
 static canto_comm *lane;
 
 typedef struct sent {
@@ -18,6 +18,7 @@ typedef struct sent {
 
 static sent counted(void)
 {
+    CANTO_TEST_OK(canto_device_finish(canto_test_device));
     double all[2] = {(double)lane->counts.messages_sent, (double)lane->counts.bytes_sent};
     CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 2, all));
     return (sent){all[0], all[1]};
@@ -27,6 +28,24 @@ static sent since(sent before)
 {
     sent now = counted();
     return (sent){now.messages - before.messages, now.bytes - before.bytes};
+}
+
+// Rows of `width` floats on the device.
+static float *filled(const char *name, int width)
+{
+    static float rows[TOKENS_MAX * 14];
+    float *at;
+    canto_test_fill(name, TOKENS_MAX * width, rows);
+    CANTO_TEST_OK(canto_arena_array(&memory, name, TOKENS_MAX * width, sizeof *at, (void **)&at));
+    canto_test_upload(at, rows, sizeof *at * TOKENS_MAX * (size_t)width);
+    return at;
+}
+
+static float *zeros(int width)
+{
+    float *at = filled("zeros", width);
+    canto_test_device->kernels->fill(canto_test_device, TOKENS_MAX * width, 0, at);
+    return at;
 }
 
 // What one forward and one backward pass send; one document of `tokens`.
@@ -41,7 +60,7 @@ static void run(const canto_transport *transport, canto_layout layout, bool gate
                                 .ones = true,
                                 .gated = gated};
     canto_plan_desc desc = {.mesh = &mesh,
-                            .device = &canto_device_cpu,
+                            .device = canto_test_device,
                             .layout = layout,
                             .softmax = &canto_strategy_ring,
                             .linear = transport,
@@ -52,19 +71,18 @@ static void run(const canto_transport *transport, canto_layout layout, bool gate
     canto_plan plan;
     canto_documents documents = {1, (int64_t[]){0, tokens}};
     canto_arena_release(&arena, 0);
-    CANTO_TEST_OK(canto_plan_create(&arena, &arena, &desc, &plan));
+    canto_arena_release(&memory, 0);
+    CANTO_TEST_OK(canto_plan_create(&arena, &memory, &desc, &plan));
     CANTO_TEST_OK(canto_plan_update(&plan, &documents));
-    static float q[TOKENS_MAX * 8], kv[TOKENS_MAX * 14], y[TOKENS_MAX * 8];
-    static float dq[TOKENS_MAX * 8], dkv[TOKENS_MAX * 14];
-    static float zeros[TOKENS_MAX * 8], dgates[TOKENS_MAX * 8];
-    const float *gates = gated ? zeros : NULL;
-    canto_test_fill("q", TOKENS_MAX * 8, q);
-    canto_test_fill("kv", TOKENS_MAX * 14, kv);
+    float *q = filled("q", 8), *kv = filled("kv", 14), *y = filled("y", 8);
+    float *dq = filled("dq", 8), *dkv = filled("dkv", 14);
+    const float *gates = gated ? zeros(8) : NULL;
+    float *dgates = zeros(8);
     float *states;
     void *work;
-    CANTO_TEST_OK(canto_arena_array(&arena, "states", canto_recur_states_count(&plan, &shape),
+    CANTO_TEST_OK(canto_arena_array(&memory, "states", canto_recur_states_count(&plan, &shape),
                                     sizeof *states, (void **)&states));
-    CANTO_TEST_OK(canto_arena_take(&arena, "work", canto_recur_work_bytes(&plan, &shape), &work));
+    CANTO_TEST_OK(canto_arena_take(&memory, "work", canto_recur_work_bytes(&plan, &shape), &work));
     sent before = counted();
     CANTO_TEST_OK(canto_recur_forward(&plan, &shape, q, kv, gates, y, states, work));
     *forward = since(before);
@@ -129,14 +147,18 @@ static void test_lasp2_zigzag(void **state)
 static int open_module(void **state)
 {
     (void)state;
-    if (canto_arena_create(&arena, (size_t)16 << 20) != CANTO_OK) return 1;
-    return canto_comm_split(canto_test_world, "schedule", 0, &lane) != CANTO_OK;
+    CANTO_TEST_OK(canto_arena_create(&arena, (size_t)16 << 20));
+    CANTO_TEST_OK(canto_arena_create_on(&memory, canto_test_device, (size_t)16 << 20));
+    CANTO_TEST_OK(canto_comm_split(canto_test_world, "schedule", 0, &lane));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, lane, &lane));
+    return 0;
 }
 
 static int close_module(void **state)
 {
     (void)state;
     canto_comm_destroy(&lane);
+    canto_arena_destroy(&memory);
     canto_arena_destroy(&arena);
     return 0;
 }

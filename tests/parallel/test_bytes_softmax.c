@@ -72,9 +72,9 @@ static const row window_zigzag = {
 };
 
 // What all ranks have sent so far.
-static traffic sent_by_all(void)
+static traffic sent_by_all(const canto_comm *lane)
 {
-    const canto_comm_counts counts = canto_test_world->counts;
+    const canto_comm_counts counts = lane->counts;
     double sums[] = {(double)counts.bytes_sent, (double)counts.messages_sent,
                      (double)counts.bytes_received, (double)counts.messages_received};
     CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 4, sums));
@@ -84,9 +84,9 @@ static traffic sent_by_all(void)
 
 static traffic traffic_of(void (*pass)(canto_test_case *it), canto_test_case *it)
 {
-    const traffic before = sent_by_all();
+    const traffic before = sent_by_all(it->comm);
     pass(it);
-    const traffic after = sent_by_all();
+    const traffic after = sent_by_all(it->comm);
     return (traffic){after.bytes - before.bytes, after.messages - before.messages};
 }
 
@@ -103,8 +103,12 @@ static void expect(const row *it, const canto_strategy *strategy, const char *pa
 
 static void count(const row *it, const canto_strategy *strategy, int64_t tokens)
 {
-    canto_arena arena;
+    canto_arena arena, memory;
+    canto_comm *lane;
     CANTO_TEST_OK(canto_arena_create(&arena, ARENA_BYTES));
+    CANTO_TEST_OK(canto_arena_create_on(&memory, canto_test_device, ARENA_BYTES));
+    CANTO_TEST_OK(canto_comm_split(canto_test_world, "schedule", 0, &lane));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, lane, &lane));
     const int64_t bounds[] = {0, tokens};
     canto_mask mask;
     CANTO_TEST_OK(canto_mask_create(&arena, 1, &mask));
@@ -113,11 +117,13 @@ static void count(const row *it, const canto_strategy *strategy, int64_t tokens)
     canto_test_inputs_create(&arena, &shape, tokens, &inputs);
     canto_test_case run;
     const canto_test_split split = {strategy, it->layout, NULL, 1, bounds};
-    canto_test_case_create(&arena, canto_test_world, &split, &mask, &inputs, &run);
+    canto_test_case_create(&arena, &memory, lane, &split, &mask, &inputs, &run);
     const int size = canto_test_world->size;
     expect(it, strategy, "forward", traffic_of(canto_test_case_forward, &run), it->forward[size]);
     expect(it, strategy, "backward", traffic_of(canto_test_case_backward, &run),
            it->backward[size]);
+    canto_comm_destroy(&lane);
+    canto_arena_destroy(&memory);
     canto_arena_destroy(&arena);
 }
 

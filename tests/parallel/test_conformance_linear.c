@@ -36,7 +36,7 @@ typedef enum documents_kind {
 // One whole sequence (or several), its inputs, and what the reference makes of it.
 typedef struct problem {
     mixer_kind mixer;
-    canto_linear_shape shape;
+    canto_linear_shape shape; // log_decay: of the host
     int sequences_n;
     int64_t tokens, kv_width, gate_width, y_width;
     canto_documents documents;
@@ -51,9 +51,9 @@ typedef struct errors {
     double o, dq, dkv, dgates;
 } errors;
 
-static problem *task; // owned by the module
-static canto_arena arena;
-static canto_comm *lane, *alone;
+static problem *task;             // owned by the module
+static canto_arena arena, memory; // of the host, of the device
+static canto_comm *lane, *alone;  // of the device
 
 static const float decays[HEADS] = {-0.3f, -50, -1e-4f, 0};
 
@@ -155,7 +155,7 @@ static void make_problem(mixer_kind mixer, documents_kind kind, int kv_heads, in
 
 // --- running them ---
 
-// One rank's part: inputs, then results.
+// One rank's part, on the device: inputs, then results.
 typedef struct part {
     float *q, *kv, *gates, *dout, *y, *o, *dy, *dq, *dkv, *dgates, *states;
     void *work;
@@ -164,16 +164,29 @@ typedef struct part {
 static float *take(int64_t count)
 {
     float *out;
-    CANTO_TEST_OK(canto_arena_array(&arena, "part", count, sizeof *out, (void **)&out));
+    CANTO_TEST_OK(canto_arena_array(&memory, "part", count, sizeof *out, (void **)&out));
     return out;
 }
 
 static float *take_rows(const canto_plan *plan, int64_t width, const float *whole)
 {
-    float *rows = take(plan->tokens * width);
+    static float rows[TOKENS_MAX * KV_WIDTH_MAX];
+    float *at = take(plan->tokens * width);
     for (int64_t t = 0; t < plan->tokens; t++)
         memcpy(rows + t * width, whole + plan->positions[t] * width, sizeof *rows * (size_t)width);
-    return rows;
+    canto_test_upload(at, rows, sizeof *rows * (size_t)(plan->tokens * width));
+    return at;
+}
+
+// The shape for the device.
+static canto_linear_shape device_shape(void)
+{
+    canto_linear_shape shape = task->shape;
+    if (!shape.log_decay) return shape;
+    float *at = take(shape.kv_heads);
+    canto_test_upload(at, task->shape.log_decay, sizeof *at * (size_t)shape.kv_heads);
+    shape.log_decay = at;
+    return shape;
 }
 
 static part take_part(const canto_plan *plan)
@@ -193,7 +206,7 @@ static part take_part(const canto_plan *plan)
         mine.dgates = take(plan->tokens * task->gate_width);
     }
     CANTO_TEST_OK(
-        canto_arena_take(&arena, "work", canto_recur_work_bytes(plan, &task->shape), &mine.work));
+        canto_arena_take(&memory, "work", canto_recur_work_bytes(plan, &task->shape), &mine.work));
     return mine;
 }
 
@@ -201,8 +214,9 @@ static part take_part(const canto_plan *plan)
 static void run_part(canto_plan *plan, part *mine)
 {
     const canto_device *device = plan->desc.device;
+    const canto_linear_shape shape = device_shape();
     int64_t entries = plan->tokens * HEADS;
-    CANTO_TEST_OK(canto_recur_forward(plan, &task->shape, mine->q, mine->kv, mine->gates, mine->y,
+    CANTO_TEST_OK(canto_recur_forward(plan, &shape, mine->q, mine->kv, mine->gates, mine->y,
                                       mine->states, mine->work));
     if (task->shape.ones) {
         device->kernels->linear_normalise(device, entries, VALUE_DIM, (float)EPS, mine->y, mine->o);
@@ -212,16 +226,16 @@ static void run_part(canto_plan *plan, part *mine)
         mine->o = mine->y;
         mine->dy = mine->dout;
     }
-    CANTO_TEST_OK(canto_recur_backward(plan, &task->shape, mine->q, mine->kv, mine->gates,
-                                       mine->states, mine->dy, mine->dq, mine->dkv, mine->dgates,
-                                       mine->work));
+    CANTO_TEST_OK(canto_recur_backward(plan, &shape, mine->q, mine->kv, mine->gates, mine->states,
+                                       mine->dy, mine->dq, mine->dkv, mine->dgates, mine->work));
 }
 
 // Largest error of my rows, divided by the largest number of the whole tensor.
-static double error_of(const canto_plan *plan, int64_t width, const float *rows,
-                       const double *whole)
+static double error_of(const canto_plan *plan, int64_t width, const float *at, const double *whole)
 {
+    static float rows[TOKENS_MAX * KV_WIDTH_MAX];
     double largest = 0, error = 0;
+    canto_test_download(rows, at, sizeof *rows * (size_t)(plan->tokens * width));
     for (int64_t i = 0; i < task->tokens * width; i++) largest = fmax(largest, fabs(whole[i]));
     for (int64_t t = 0; t < plan->tokens; t++) {
         for (int64_t c = 0; c < width; c++) {
@@ -238,7 +252,7 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
     static const int weights[RANKS_MAX] = {2, 0, 1, 3, 1};
     canto_mesh mesh = {.dp = 1, .cp = comm->size, .cp_rank = comm->rank, .schedule = comm};
     canto_plan_desc desc = {.mesh = &mesh,
-                            .device = &canto_device_cpu,
+                            .device = canto_test_device,
                             .layout = layout,
                             .weights = layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
                             .softmax = &canto_strategy_ring,
@@ -248,8 +262,9 @@ static errors run(canto_comm *comm, canto_layout layout, const canto_transport *
                             .documents_max = task->documents.n,
                             .state_count_max = canto_linear_summary_count(&task->shape)};
     canto_arena_release(&arena, 0);
+    canto_arena_release(&memory, 0);
     canto_plan plan;
-    CANTO_TEST_OK(canto_plan_create(&arena, &arena, &desc, &plan));
+    CANTO_TEST_OK(canto_plan_create(&arena, &memory, &desc, &plan));
     CANTO_TEST_OK(canto_plan_update(&plan, &task->documents));
     part mine = take_part(&plan);
     run_part(&plan, &mine);
@@ -331,9 +346,14 @@ static int open_module(void **state)
 {
     (void)state;
     task = malloc(sizeof *task);
-    if (!task || canto_arena_create(&arena, (size_t)256 << 20) != CANTO_OK) return 1;
-    if (canto_comm_self_open(&alone) != CANTO_OK) return 1;
-    return canto_comm_split(canto_test_world, "schedule", 0, &lane) != CANTO_OK;
+    assert_non_null(task);
+    CANTO_TEST_OK(canto_arena_create(&arena, (size_t)256 << 20));
+    CANTO_TEST_OK(canto_arena_create_on(&memory, canto_test_device, (size_t)256 << 20));
+    CANTO_TEST_OK(canto_comm_self_open(&alone));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, alone, &alone));
+    CANTO_TEST_OK(canto_comm_split(canto_test_world, "schedule", 0, &lane));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, lane, &lane));
+    return 0;
 }
 
 static int close_module(void **state)
@@ -341,6 +361,7 @@ static int close_module(void **state)
     (void)state;
     canto_comm_destroy(&lane);
     canto_comm_destroy(&alone);
+    canto_arena_destroy(&memory);
     canto_arena_destroy(&arena);
     free(task);
     return 0;

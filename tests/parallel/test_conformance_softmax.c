@@ -214,6 +214,11 @@ static void expect_flat(const problem *it, const char *how, const canto_test_cas
 
 // --- runs ---
 
+typedef struct bench {
+    canto_arena arena, memory; // of the host, of the device
+    canto_comm *self, *lane;   // lanes of the device: of one rank, of all
+} bench;
+
 static void run_once(canto_test_case *run)
 {
     canto_test_case_forward(run);
@@ -238,77 +243,77 @@ static void expect_same_bits_again(canto_arena *arena, const problem *it, const 
 }
 
 // One rank alone: against the reference, and the yardstick of all divided runs.
-static void run_alone(canto_arena *arena, canto_comm *self, problem *it)
+static void run_alone(bench *on, problem *it)
 {
-    const size_t mark = canto_arena_mark(arena);
+    const size_t mark = canto_arena_mark(&on->arena), memory_mark = canto_arena_mark(&on->memory);
     const int64_t bounds[] = {0, it->inputs.tokens};
     const canto_test_split split = {&canto_strategy_serial, CANTO_LAYOUT_CONTIGUOUS, NULL, 1,
                                     bounds};
     canto_test_case run;
-    canto_test_case_create(arena, self, &split, &it->mask, &it->inputs, &run);
+    canto_test_case_create(&on->arena, &on->memory, on->self, &split, &it->mask, &it->inputs, &run);
     run_once(&run);
     expect_close(it, "alone", &run);
     mean_errors(it, &run, it->alone);
-    canto_arena_release(arena, mark);
+    canto_arena_release(&on->arena, mark);
+    canto_arena_release(&on->memory, memory_mark);
 }
 
-static void run_divided(canto_arena *arena, const problem *it, const char *layout,
+static void run_divided(bench *on, const problem *it, const char *layout,
                         const canto_test_split *split)
 {
-    const size_t mark = canto_arena_mark(arena);
+    const size_t mark = canto_arena_mark(&on->arena), memory_mark = canto_arena_mark(&on->memory);
     char how[TEXT_MAX];
     snprintf(how, sizeof how, "%s, %s", split->strategy->name, layout);
     canto_test_case run;
-    canto_test_case_create(arena, canto_test_world, split, &it->mask, &it->inputs, &run);
+    canto_test_case_create(&on->arena, &on->memory, on->lane, split, &it->mask, &it->inputs, &run);
     run_once(&run);
     expect_close(it, how, &run);
     expect_flat(it, how, &run);
-    expect_same_bits_again(arena, it, how, &run);
-    canto_arena_release(arena, mark);
+    expect_same_bits_again(&on->arena, it, how, &run);
+    canto_arena_release(&on->arena, mark);
+    canto_arena_release(&on->memory, memory_mark);
 }
 
-static void run_layouts(canto_arena *arena, const problem *it, const canto_strategy *strategy)
+static void run_layouts(bench *on, const problem *it, const canto_strategy *strategy)
 {
     const int64_t n = it->inputs.tokens;
     const int64_t one[] = {0, n};
     const int64_t two[] = {0, n / 3, n};
-    run_divided(arena, it, "contiguous",
+    run_divided(on, it, "contiguous",
                 &(canto_test_split){strategy, CANTO_LAYOUT_CONTIGUOUS, NULL, 1, one});
-    run_divided(arena, it, "zigzag",
-                &(canto_test_split){strategy, CANTO_LAYOUT_ZIGZAG, NULL, 1, one});
-    run_divided(arena, it, "uneven",
+    run_divided(on, it, "zigzag", &(canto_test_split){strategy, CANTO_LAYOUT_ZIGZAG, NULL, 1, one});
+    run_divided(on, it, "uneven",
                 &(canto_test_split){strategy, CANTO_LAYOUT_UNEVEN, weights, 1, one});
     if (n >= 3)
-        run_divided(arena, it, "two zigzag sequences",
+        run_divided(on, it, "two zigzag sequences",
                     &(canto_test_split){strategy, CANTO_LAYOUT_ZIGZAG, NULL, 2, two});
 }
 
 // The mask of the problem is set: reference, one rank alone, then every strategy and layout.
-static void run_problem(canto_arena *arena, canto_comm *self, const char *mask, problem *it)
+static void run_problem(bench *on, const char *mask, problem *it)
 {
     snprintf(it->name, sizeof it->name, "%lld tokens, %s, %d/%d/%d heads",
              (long long)it->inputs.tokens, mask, it->inputs.shape.heads, it->inputs.shape.key_heads,
              it->inputs.shape.value_heads);
-    make_reference(arena, it);
-    run_alone(arena, self, it);
+    make_reference(&on->arena, it);
+    run_alone(on, it);
     for (int i = 0; canto_strategies[i]; i++) {
         if (canto_strategies[i]->applicable(canto_test_world->size))
-            run_layouts(arena, it, canto_strategies[i]);
+            run_layouts(on, it, canto_strategies[i]);
     }
 }
 
 // --- the tests ---
 
-typedef struct bench {
-    canto_arena arena;
-    canto_comm *self;
-} bench;
-
 static int bench_open(void **state)
 {
     static bench it;
     CANTO_TEST_OK(canto_arena_create(&it.arena, ARENA_BYTES));
+    CANTO_TEST_OK(canto_arena_create_on(&it.memory, canto_test_device, ARENA_BYTES));
     CANTO_TEST_OK(canto_comm_self_open(&it.self));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, it.self, &it.self));
+    CANTO_TEST_OK(canto_comm_split(canto_test_world, "schedule", 0, &it.lane));
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, it.lane, &it.lane));
     assert_true(canto_test_world->size <= RANKS_MAX);
     *state = &it;
     return 0;
@@ -317,7 +322,9 @@ static int bench_open(void **state)
 static int bench_close(void **state)
 {
     bench *it = *state;
+    canto_comm_destroy(&it->lane);
     canto_comm_destroy(&it->self);
+    canto_arena_destroy(&it->memory);
     canto_arena_destroy(&it->arena);
     return 0;
 }
@@ -330,7 +337,7 @@ static void run_masks(bench *on, const canto_attention_shape *shape, int64_t tok
     problem_create(&on->arena, shape, tokens, &it);
     for (int m = 0; m < masks_n; m++) {
         make_mask(&list[m], tokens, &it.mask);
-        run_problem(&on->arena, on->self, list[m].name, &it);
+        run_problem(on, list[m].name, &it);
     }
     canto_arena_release(&on->arena, mark);
 }
@@ -388,7 +395,7 @@ static void rows_without_keys(void **state)
     problem it;
     problem_create(&on->arena, &shapes[1], n, &it);
     CANTO_TEST_OK(canto_mask_set_bands(&it.mask, n, 3, bands));
-    run_problem(&on->arena, on->self, "rectangles", &it);
+    run_problem(on, "rectangles", &it);
     assert_true(it.empty[0] && !it.empty[it.count[LSE] - 1]);
     canto_arena_release(&on->arena, mark);
 }
