@@ -71,6 +71,7 @@ static canto_status reserve_group(shadow_lane *lane, int messages)
     CANTO_CHECK(messages <= GROUP_MAX, "lane %s: more than %d messages in a group", lane->base.lane,
                 GROUP_MAX);
     group *g = realloc(lane->group, sizeof *g + (size_t)messages * sizeof *g->messages);
+    if (g && !lane->group) g->n = 0;
     if (g) lane->group = g;
     int *requests = realloc(lane->requests, (size_t)messages * sizeof *requests);
     if (requests) lane->requests = requests;

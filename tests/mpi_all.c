@@ -2,13 +2,15 @@
 // the other ranks are silent unless something fails there. A failure on any rank ends the whole job
 // at once, with exit code 1.
 //
-//     mpirun -n 3 build/tests/mpi/messages [MODULE...]
+//     [CANTO_TEST_DEVICE=shadow CANTO_SHADOW_SEED=7] mpirun -n 3 build/tests/mpi/messages
+//     [MODULE...]
 #define _GNU_SOURCE
 #include "tests/canto_test.h"
 
 #include "runtime/topology.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,6 +50,16 @@ static bool chosen(const char *name, int argc, char **argv)
     return argc < 2;
 }
 
+// Every rank takes another of its kind, where there are several.
+static canto_status open_device(void)
+{
+    const char *name = getenv("CANTO_TEST_DEVICE");
+    const canto_backend *backend = canto_backend_find(name ? name : "cpu");
+    if (!backend)
+        CANTO_FAIL(CANTO_ERROR_UNSUPPORTED, "CANTO_TEST_DEVICE: this build has no device %s", name);
+    return canto_device_open(backend, canto_test_world->rank, &canto_test_device);
+}
+
 static int open_world(void)
 {
     canto_comm *plain;
@@ -57,6 +69,7 @@ static int open_world(void)
     // More threads than cores would make every test crawl.
     canto_threads threads;
     if (status == CANTO_OK) status = canto_threads_set(canto_test_world, &threads);
+    if (status == CANTO_OK) status = canto_comm_agree(canto_test_world, open_device());
     if (status != CANTO_OK) fprintf(stderr, "%s\n", canto_error_message());
     return status == CANTO_OK ? 0 : 1;
 }
@@ -109,6 +122,10 @@ int main(int argc, char **argv)
         if (run(modules[i]) == 0) continue;
         // A failed test may have left messages behind, so nothing after it can be trusted.
         show(kept);
+        canto_comm_abort(canto_test_world, 1);
+    }
+    if (canto_device_close(&canto_test_device) != CANTO_OK) {
+        fprintf(stderr, "%s\n", canto_error_message());
         canto_comm_abort(canto_test_world, 1);
     }
     canto_comm_destroy(&canto_test_world);

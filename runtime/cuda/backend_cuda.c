@@ -325,11 +325,11 @@ static canto_status open_parts(canto_cuda *cuda, int ordinal)
     return open_cublas(cuda);
 }
 
-// Results are not looked at: there is nobody to tell, and an earlier failure comes back in each.
-static void cuda_close(const canto_device *device)
+// An earlier failure comes back in each of the calls, so only the first result is looked at.
+static canto_status cuda_close(const canto_device *device)
 {
     canto_cuda *cuda = canto_cuda_of(device);
-    if (cuda->finished && cuda->error == cudaSuccess) (void)finish(cuda);
+    const canto_status status = cuda->finished ? finish(cuda) : CANTO_OK;
     if (cuda->cublas) (void)cublasDestroy(cuda->cublas);
     (void)cudaFree(cuda->workspace);
     (void)cudaFree(cuda->partial_sums);
@@ -340,6 +340,7 @@ static void cuda_close(const canto_device *device)
     if (cuda->finished) (void)cudaEventDestroy(cuda->finished);
     if (cuda->compute) (void)cudaStreamDestroy(cuda->compute);
     free(cuda);
+    return status;
 }
 
 static canto_status cuda_open(int ordinal, const canto_device **out)

@@ -388,10 +388,10 @@ static void shares_fit_the_number_of_ranks(void **state)
     (void)state;
     char *const overrides[] = {"parallel.layout=uneven", "parallel.weights=[1, 2, 3, 4, 5]"};
     canto_config config;
-    canto_job job = {.world = canto_test_world, .device = &canto_device_cpu};
+    canto_job job = {.world = canto_test_world, .device = canto_test_device};
     canto_trainer trainer;
     CANTO_TEST_OK(canto_config_read(NULL, 2, overrides, &config, NULL));
-    CANTO_TEST_OK(canto_mesh_create(canto_test_world, &canto_device_cpu, 1, 0, &job.mesh));
+    CANTO_TEST_OK(canto_mesh_create(canto_test_world, canto_test_device, 1, 0, &job.mesh));
     CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "parallel.weights has 5 shares",
                      canto_trainer_create(&config, &job, true, &trainer));
     canto_trainer_destroy(&trainer);

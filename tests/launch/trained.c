@@ -41,10 +41,10 @@ static void read_config(const char *text, const char *const *overrides, canto_co
 
 void trained_create(canto_comm *world, int dp, const char *const *overrides, trained *out)
 {
-    *out = (trained){.job = {.world = world, .device = &canto_device_cpu}};
+    *out = (trained){.job = {.world = world, .device = canto_test_device}};
     write_text(out->text);
     read_config(out->text, overrides, &out->config);
-    CANTO_TEST_OK(canto_mesh_create(world, &canto_device_cpu, dp, 0, &out->job.mesh));
+    CANTO_TEST_OK(canto_mesh_create(world, canto_test_device, dp, 0, &out->job.mesh));
     CANTO_TEST_OK(canto_trainer_create(&out->config, &out->job, true, &out->trainer));
     CANTO_TEST_OK(canto_params_init(canto_model_params(out->trainer.model), 1));
 }

@@ -26,8 +26,8 @@ typedef struct models_params {
 void models_params_make(const canto_model_config *config, models_params *out);
 void models_params_free(models_params *params);
 
-// Initial values as canto_params_init draws them, norms included not all ones. values [count] of the
-// list's device.
+// Initial values as canto_params_init draws them, norms included not all ones. values [count] of
+// the list's device.
 void models_values(const canto_params *list, float *values);
 
 #endif

@@ -101,10 +101,12 @@ static void test_decoding(void **state)
     float logits[64];
     models_config(0, &config);
     models_text(&config, TOKENS, 0, NULL, tokens, targets);
-    canto_arena *each[] = {&arenas.tables, &arenas.params, &arenas.step, &arenas.work};
-    for (int i = 0; i < 4; i++) CANTO_TEST_OK(canto_arena_create(each[i], 1 << 20));
+    canto_arena *each[] = {&arenas.params, &arenas.step, &arenas.work};
+    CANTO_TEST_OK(canto_arena_create(&arenas.tables, 1 << 20));
+    for (int i = 0; i < 3; i++)
+        CANTO_TEST_OK(canto_arena_create_on(each[i], canto_test_device, 1 << 20));
     CANTO_TEST_OK(
-        canto_decoder_create(&arenas, &config, &canto_device_cpu, TOKENS + 1, 64, &decoder));
+        canto_decoder_create(&arenas, &config, canto_test_device, TOKENS + 1, 64, &decoder));
     models_values(canto_decoder_params(decoder), canto_decoder_params(decoder)->values);
     const int64_t before = canto_test_allocations();
     CANTO_TEST_OK(canto_decoder_feed(decoder, TOKENS, tokens, logits));

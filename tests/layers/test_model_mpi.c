@@ -36,7 +36,9 @@ static double add_reference(const canto_model_config *config, const trainer *t,
 {
     const int64_t count = canto_params_count(t->params);
     double *values = malloc((size_t)count * sizeof *values);
-    canto_ref_widen(count, t->params->values, values);
+    float *narrow = canto_test_take_down(t->params->values, count);
+    canto_ref_widen(count, narrow, values);
+    free(narrow);
     const canto_ref_model ref = {config,
                                  t->params,
                                  values,
@@ -172,9 +174,8 @@ static void train(canto_comm *world, int which, int variant, history *out)
         out->losses[step - 1] = trainer_step(&t, step, targets_n);
     }
     out->count = canto_params_count(t.params);
-    out->values = malloc((size_t)out->count * sizeof *out->values);
     CANTO_TEST_OK(canto_grad_gather_finish(&t.grad));
-    memcpy(out->values, t.params->values, (size_t)out->count * sizeof *out->values);
+    out->values = canto_test_take_down(t.params->values, out->count);
     trainer_close(&t);
 }
 
@@ -233,17 +234,18 @@ static void test_not_finite(void **state)
     trainer_open(&t, canto_test_world, &desc);
     trainer_load(&t, &documents, tokens, targets);
     const int64_t count = canto_params_count(t.params);
-    float *before = malloc((size_t)count * sizeof *before);
-    memcpy(before, t.params->values, (size_t)count * sizeof *before);
+    float *before = canto_test_take_down(t.params->values, count);
     canto_model_zero_grads(t.model);
-    if (canto_test_world->rank == canto_test_world->size - 1) t.params->grads[count / 3] = NAN;
+    if (canto_test_world->rank == canto_test_world->size - 1)
+        canto_test_upload(&t.params->grads[count / 3], &(float){NAN}, sizeof(float));
     CANTO_TEST_OK(canto_model_forward(t.model, t.tokens, NULL));
     CANTO_TEST_OK(canto_model_loss(t.model, t.targets, 1, true, &loss));
     CANTO_TEST_OK(canto_model_backward(t.model, &t.grad));
     CANTO_TEST_FAILS(CANTO_ERROR_NUMBERS, "not finite in step 1",
                      canto_optimizer_step(&t.optimizer, t.mesh.control, 1, &norm, &lr));
-    assert_memory_equal(before, t.params->values, (size_t)count * sizeof *before);
-    free(before);
+    float *after = canto_test_take_down(t.params->values, count);
+    assert_memory_equal(before, after, (size_t)count * sizeof *before);
+    free(before), free(after);
     trainer_close(&t);
 }
 

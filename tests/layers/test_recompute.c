@@ -77,9 +77,7 @@ static void run(trainer *t, outcome *out)
     out->backward = since(lane, before);
     out->allocations = canto_test_allocations() - allocations;
     out->count = canto_params_count(t->params);
-    out->grads = malloc(sizeof *out->grads * (size_t)out->count);
-    CANTO_TEST_OK(canto_device_download(t->params->device, out->grads, t->params->grads,
-                                        sizeof *out->grads * (size_t)out->count));
+    out->grads = canto_test_take_down(t->params->grads, out->count);
 }
 
 static void compare(const char *what, const outcome *kept, const outcome *recalled)

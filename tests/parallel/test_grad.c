@@ -21,11 +21,11 @@ static void plain_add(const canto_device *self, int64_t n, const float *x, float
 
 // The one slot that the reduction may use.
 static const canto_kernels kernels = {.name = "add only", .add = plain_add};
-static const canto_device device = {.kernels = &kernels};
+static const canto_device add_only = {.kernels = &kernels};
 
 typedef struct fixture {
     canto_comm *lane;
-    canto_arena arena;
+    canto_arena arena, memory; // of the host, of the device
     float *grads;
     canto_grad grad;
 } fixture;
@@ -37,11 +37,12 @@ static void fill_rank(int rank, float *x)
     canto_test_fill(name, COUNT, x);
 }
 
-static void make(canto_arena *arena, fixture *f)
+static void make(canto_arena *arena, canto_arena *memory, fixture *f)
 {
-    CANTO_TEST_OK(canto_arena_array(arena, "grads", COUNT, sizeof *f->grads, (void **)&f->grads));
-    CANTO_TEST_OK(
-        canto_grad_create(arena, arena, f->lane, &device, BUCKETS, bounds, f->grads, &f->grad));
+    const bool host = canto_test_device->backend->host_memory;
+    CANTO_TEST_OK(canto_arena_array(memory, "grads", COUNT, sizeof *f->grads, (void **)&f->grads));
+    CANTO_TEST_OK(canto_grad_create(arena, memory, f->lane, host ? &add_only : canto_test_device,
+                                    BUCKETS, bounds, f->grads, &f->grad));
     // Sizes of pieces are needed by those who measure too.
     int64_t begin, end;
     canto_grad_piece(&f->grad, 4, f->lane->rank, &begin, &end);
@@ -50,17 +51,22 @@ static void make(canto_arena *arena, fixture *f)
 
 static void set_up(fixture *f)
 {
-    canto_arena measuring;
+    canto_arena tables, memory;
     CANTO_TEST_OK(canto_comm_split(canto_test_world, "gradients", 0, &f->lane));
-    CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
-    make(&measuring, f);
-    CANTO_TEST_OK(canto_arena_create(&f->arena, measuring.peak));
-    make(&f->arena, f);
-    canto_arena_destroy(&measuring);
+    CANTO_TEST_OK(canto_device_lane(canto_test_device, f->lane, &f->lane));
+    CANTO_TEST_OK(canto_arena_create_measuring(&tables));
+    CANTO_TEST_OK(canto_arena_create_measuring(&memory));
+    make(&tables, &memory, f);
+    CANTO_TEST_OK(canto_arena_create(&f->arena, tables.peak));
+    CANTO_TEST_OK(canto_arena_create_on(&f->memory, canto_test_device, memory.peak));
+    make(&f->arena, &f->memory, f);
+    canto_arena_destroy(&memory);
+    canto_arena_destroy(&tables);
 }
 
 static void tear_down(fixture *f)
 {
+    canto_arena_destroy(&f->memory);
     canto_arena_destroy(&f->arena);
     canto_comm_destroy(&f->lane);
 }
@@ -68,7 +74,9 @@ static void tear_down(fixture *f)
 // Backward order; polls as chance will have it, different on every rank.
 static void reduce(fixture *f, uint64_t seed)
 {
-    fill_rank(f->lane->rank, f->grads);
+    static float mine[COUNT];
+    fill_rank(f->lane->rank, mine);
+    canto_test_upload(f->grads, mine, sizeof mine);
     uint64_t draw = (uint64_t)f->lane->rank * 1000;
     for (int b = BUCKETS - 1; b >= 0; b--) {
         CANTO_TEST_OK(canto_grad_start(&f->grad, b));
@@ -92,10 +100,11 @@ static void test_sums(void **state)
         for (int i = 0; i < COUNT; i++) sum[i] += one[i];
     }
     reduce(&f, 1);
+    canto_test_download(one, f.grads, sizeof one);
     for (int b = 0; b < BUCKETS; b++) {
         int64_t begin, end;
         canto_grad_piece(&f.grad, b, f.lane->rank, &begin, &end);
-        canto_test_close("sum", end - begin, f.grads + begin, sum + begin, 1e-6);
+        canto_test_close("sum", end - begin, one + begin, sum + begin, 1e-6);
     }
     tear_down(&f);
 }
@@ -119,7 +128,8 @@ static void test_order_of_sum(void **state)
         }
     }
     reduce(&f, 1);
-    assert_memory_equal(f.grads, expected, sizeof expected);
+    canto_test_download(one, f.grads, sizeof one);
+    assert_memory_equal(one, expected, sizeof expected);
     tear_down(&f);
 }
 
@@ -128,12 +138,13 @@ static void test_same_bits(void **state)
     (void)state;
     fixture f;
     set_up(&f);
-    static float first[COUNT];
+    static float first[COUNT], next[COUNT];
     reduce(&f, 1);
-    memcpy(first, f.grads, sizeof first);
+    canto_test_download(first, f.grads, sizeof first);
     for (uint64_t seed = 2; seed < 6; seed++) {
         reduce(&f, seed);
-        assert_memory_equal(first, f.grads, sizeof first);
+        canto_test_download(next, f.grads, sizeof next);
+        assert_memory_equal(first, next, sizeof first);
     }
     tear_down(&f);
 }
@@ -209,7 +220,10 @@ static void test_gather(void **state)
         canto_grad_piece(&f.grad, b, f.lane->rank, &begin, &end);
         memcpy(mine + begin, whole + begin, (size_t)(end - begin) * sizeof *mine);
     }
-    CANTO_TEST_OK(canto_grad_gather_start(&f.grad, mine));
+    float *params;
+    CANTO_TEST_OK(canto_device_alloc(canto_test_device, sizeof mine, (void **)&params));
+    canto_test_upload(params, mine, sizeof mine);
+    CANTO_TEST_OK(canto_grad_gather_start(&f.grad, params));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "before the gather is finished",
                      canto_grad_start(&f.grad, 0));
     // The order of a forward pass: the last bucket, then the others.
@@ -217,6 +231,8 @@ static void test_gather(void **state)
         const int b = place == 0 ? BUCKETS - 1 : place - 1;
         CANTO_TEST_OK(canto_grad_poll(&f.grad));
         CANTO_TEST_OK(canto_grad_gather_need(&f.grad, b));
+        canto_test_download(mine + bounds[b], params + bounds[b],
+                            (size_t)(bounds[b + 1] - bounds[b]) * sizeof *mine);
         assert_memory_equal(mine + bounds[b], whole + bounds[b],
                             (size_t)(bounds[b + 1] - bounds[b]) * sizeof *mine);
     }
@@ -224,6 +240,7 @@ static void test_gather(void **state)
     CANTO_TEST_OK(canto_grad_gather_finish(&f.grad)); // of nothing
     CANTO_TEST_OK(canto_grad_start(&f.grad, 0));
     CANTO_TEST_OK(canto_grad_finish(&f.grad));
+    canto_device_release(canto_test_device, params, sizeof mine);
     tear_down(&f);
 }
 

@@ -38,7 +38,7 @@ static void test_every_grid(void **state)
         const int asked[][2] = {{dp, cp}, {dp, 0}, {0, cp}};
         for (int i = 0; i < 3; i++) {
             canto_mesh mesh;
-            CANTO_TEST_OK(canto_mesh_create(canto_test_world, &canto_device_cpu, asked[i][0],
+            CANTO_TEST_OK(canto_mesh_create(canto_test_world, canto_test_device, asked[i][0],
                                             asked[i][1], &mesh));
             check_place(&mesh, dp, cp);
             check_group(&mesh);
@@ -53,14 +53,14 @@ static void test_defaults_and_refusals(void **state)
     (void)state;
     const int ranks = canto_test_world->size;
     canto_mesh mesh;
-    CANTO_TEST_OK(canto_mesh_create(canto_test_world, &canto_device_cpu, 0, 0, &mesh));
+    CANTO_TEST_OK(canto_mesh_create(canto_test_world, canto_test_device, 0, 0, &mesh));
     check_place(&mesh, 1, ranks);
     canto_mesh_destroy(&mesh);
     const int wrong[][2] = {{ranks + 1, 1}, {ranks, 2}, {ranks + 1, 0},    {0, ranks + 1},
                             {-1, 1},        {0, -2},    {1 << 30, 1 << 30}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "is not the number of ranks",
-                         canto_mesh_create(canto_test_world, &canto_device_cpu, wrong[i][0],
+                         canto_mesh_create(canto_test_world, canto_test_device, wrong[i][0],
                                            wrong[i][1], &mesh));
         canto_mesh_destroy(&mesh);
     }
