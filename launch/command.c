@@ -76,9 +76,13 @@ const canto_command canto_commands[] = {
      .text = "Lists every key of a configuration with its type, range or choices, default and "
              "meaning.",
      .alone = true, .run = canto_command_config_keys},
-    {.name = "plot", .positional = "RUN",
-     .summary = "loss curve as SVG",
-     .text = "Draws the loss curve of a run as RUN/loss.svg. Needs gnuplot.",
+    {.name = "plot", .positional = "RUN", .options = "output json",
+     .summary = "loss, speed and times of a run as SVG",
+     .text = "Draws from a run's metrics, as SVG files in RUN/plots: the loss in training and on "
+             "held-out text, tokens per second, and what the ranks spend on computing and waiting. "
+             "What is drawn lies beside them as CSV. Needs gnuplot, but not for --json.",
+     .examples = "canto plot RUN --output /tmp/plots\n"
+                 "canto plot RUN --json\n",
      .alone = true, .run = canto_command_plot},
     {.name = "man", .positional = "[COMMAND]",
      .summary = "a manual page",

@@ -15,6 +15,7 @@ const canto_option canto_options[] = {
     {"memory", 'm', FLAG, FIELD(memory), .help = "tell the memory of a rank by what it is for"},
     {"orders", 'o', FLAG, FIELD(orders),
      .help = "print Witten-Bell n-gram models of the same text beside it"},
+    {"output", 0, TEXT("DIR"), FIELD(output), .help = "where the files go; without it RUN/plots"},
     {"prompt", 'p', TEXT("TEXT"), FIELD(prompt), .initial = "\n",
      .help = "text to continue, or tokens such as 1,2,3 for a run on shards; without it a line break"},
     {"ranks", 'r', COUNT("W"), .max = 1 << 20, FIELD(ranks),

@@ -7,7 +7,7 @@
 //     RUN/metrics.jsonl            one object a step, and events
 //     RUN/metrics.discarded.jsonl  records of steps beyond the checkpoint that was resumed from
 //     RUN/checkpoints/             committed steps
-//     RUN/loss.* RUN/eval.dat      made by `canto plot`, anew each time
+//     RUN/plots/                   made by `canto plot`, anew each time
 #ifndef CANTO_LAUNCH_RUN_DIR_H
 #define CANTO_LAUNCH_RUN_DIR_H
 

@@ -57,15 +57,6 @@ load helpers
     run -3 "$canto" ckpt ls "$BATS_TEST_TMPDIR/nowhere"
 }
 
-@test "plot draws the loss curve" {
-    command -v gnuplot > /dev/null || skip "gnuplot is not installed"
-    run -0 train 1
-    run -0 "$canto" plot "$run_dir"
-    grep -q '<svg' "$run_dir/loss.svg"
-    run -69 env PATH=/nowhere "$canto" plot "$run_dir"
-    [[ "$output" == *"install gnuplot-nox"* ]]
-}
-
 @test "config show tells value and origin; config keys tells all keys" {
     run -0 "$canto" config show "$config" train.lr=0.25
     grep -E 'train\.lr +0\.25 +command line' <<< "$output"

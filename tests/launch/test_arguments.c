@@ -97,7 +97,7 @@ static const command_line wrong[] = {
     {"ckpt ls", {NULL}, "an argument is missing"},
     {"ckpt verify", {"run", "more"}, "'more': too many arguments"},
     {"config keys", {"train"}, "'train': too many arguments"},
-    {"plot", {"run", "-j"}, "invalid option -- 'j'"},
+    {"plot", {"run", "-o"}, "invalid option -- 'o'"},
     {"man", {"train", "page"}, "'page': too many arguments"},
 };
 enum { WRONG = sizeof wrong / sizeof *wrong };
