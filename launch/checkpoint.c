@@ -105,9 +105,11 @@ static canto_status write_texts(canto_store_writer *writer, const canto_trainer 
     free(text);
     CANTO_TRY(status);
     char state[128];
-    snprintf(state, sizeof state, "{\"step\": %lld, \"samples\": %lld, \"text\": %s}",
+    snprintf(state, sizeof state,
+             "{\"step\": %lld, \"samples\": %lld, \"text\": %s, \"data\": \"%016llx\"}",
              (long long)step, (long long)(step * config->train.batch * config->train.accumulate),
-             trainer->data.corpus.text ? "true" : "false");
+             trainer->data.corpus.text ? "true" : "false",
+             (unsigned long long)trainer->data_digest);
     return canto_store_write_text(writer, "state", state);
 }
 
@@ -271,8 +273,27 @@ static canto_status read_piece(void *context, const canto_param *param, int64_t 
     return CANTO_OK;
 }
 
+// A sample is a function of the data as well as of its number: other data would be another run.
+// Checkpoints of before this was stored are taken as they are.
+static canto_status check_data(const canto_trainer *trainer, const canto_store_reader *reader)
+{
+    char now[32];
+    const char *state = canto_store_text(reader, "state");
+    json_t *object = state ? json_loads(state, 0, NULL) : NULL;
+    const char *stored = json_string_value(json_object_get(object, "data"));
+    snprintf(now, sizeof now, "%016llx", (unsigned long long)trainer->data_digest);
+    const bool same = !stored || strcmp(stored, now) == 0;
+    json_decref(object);
+    if (same) return CANTO_OK;
+    CANTO_FAIL(CANTO_ERROR_CONFIG,
+               "data.path: %s is not what it was when this run began; put the files back, or start "
+               "another run.dir",
+               trainer->config->data.path);
+}
+
 static canto_status restore(canto_trainer *trainer, canto_store_reader *reader)
 {
+    CANTO_TRY(check_data(trainer, reader));
     canto_params *params = canto_model_params(trainer->model);
     transfer t = {.reader = reader};
     canto_status status = open_transfer(params->device, largest_param(params), &t);

@@ -3,7 +3,7 @@
 //
 //     param/NAME, adam.first/NAME, adam.second/NAME    fp32, the parameter's shape
 //     config                                           YAML of every key
-//     state                                            JSON: step, samples read, text or not
+//     state                                            JSON: step, samples read, which data
 #ifndef CANTO_LAUNCH_CHECKPOINT_H
 #define CANTO_LAUNCH_CHECKPOINT_H
 
@@ -41,7 +41,8 @@ canto_status canto_checkpoint_config(const canto_store_reader *reader, canto_con
 bool canto_checkpoint_of_text(const canto_store_reader *reader);
 // Local. Parameters, whole.
 canto_status canto_checkpoint_read_params(canto_store_reader *reader, canto_params *params);
-// Collective. Parameters and my pieces of the moments.
+// Collective. Parameters and my pieces of the moments. CANTO_ERROR_CONFIG if the data are others
+// than when it was saved.
 canto_status canto_checkpoint_restore(canto_trainer *trainer, canto_store_reader *reader);
 
 #endif

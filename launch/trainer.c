@@ -88,9 +88,10 @@ static canto_status check_ranks(const canto_config *config, const canto_mesh *me
 }
 
 // Other data on one rank would train the model on a mixture that nobody asked for.
-static canto_status check_data(const canto_data *data, uint64_t digest, canto_comm *world)
+static canto_status check_data(const canto_trainer *trainer, canto_comm *world)
 {
-    const int64_t mine = (int64_t)digest;
+    const canto_corpus *corpus = &trainer->data.corpus;
+    const int64_t mine = (int64_t)trainer->data_digest;
     int64_t first = mine;
     CANTO_TRY(canto_comm_bcast(world, 0, canto_tensor_vector(CANTO_I64, &first, 1)));
     canto_status status = CANTO_OK;
@@ -98,7 +99,7 @@ static canto_status check_data(const canto_data *data, uint64_t digest, canto_co
         status = canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                                    "data.path: the text is another one than on rank 0 (here %lld "
                                    "tokens in %d files); give every rank the same files",
-                                   (long long)data->corpus.tokens, data->corpus.files_n);
+                                   (long long)corpus->tokens, corpus->files_n);
     return canto_comm_agree(world, status);
 }
 
@@ -106,14 +107,14 @@ static canto_status open_data(canto_trainer *trainer)
 {
     const canto_mesh *mesh = &trainer->job->mesh;
     const bool reads = trainer->config->data.path[0] != '\0';
-    uint64_t digest = 0;
     canto_status status = check_ranks(trainer->config, mesh);
     if (status == CANTO_OK)
         status = (reads ? canto_data_open : canto_data_sizes)(trainer->config, mesh->dp,
                                                               mesh->dp_rank, &trainer->data);
-    if (status == CANTO_OK && reads) status = canto_data_digest(&trainer->data, &digest);
+    if (status == CANTO_OK && reads)
+        status = canto_data_digest(&trainer->data, &trainer->data_digest);
     CANTO_TRY(canto_comm_agree(mesh->world, status));
-    return reads ? check_data(&trainer->data, digest, mesh->world) : CANTO_OK;
+    return reads ? check_data(trainer, mesh->world) : CANTO_OK;
 }
 
 canto_status canto_trainer_create(const canto_config *config, canto_job *job, bool gradients,

@@ -13,6 +13,7 @@ typedef struct canto_trainer {
     const canto_config *config;           // borrowed
     canto_job *job;                       // borrowed
     canto_data data;                      // owned
+    uint64_t data_digest;                 // 0 without data
     canto_arenas arenas;                  // owned
     canto_ledger ledgers[CANTO_ARENAS_N]; // owned: what the arenas hold
     canto_plan plan;

@@ -59,6 +59,28 @@ shard() {
     run -2 "$canto" generate "$run_dir" -n 4
 }
 
+@test "data that changed since a run began are refused until they are put back" {
+    mkdir "$BATS_TEST_TMPDIR/texts"
+    cp "$text" "$BATS_TEST_TMPDIR/texts/a"
+    run -75 train 1 data.path="$BATS_TEST_TMPDIR/texts" train.stop_after=3
+    echo more > "$BATS_TEST_TMPDIR/texts/b"
+    run -2 train 2 data.path="$BATS_TEST_TMPDIR/texts"
+    [ "$(grep -c 'texts is not what it was when this run began' <<< "$output")" -eq 1 ]
+    rm "$BATS_TEST_TMPDIR/texts/b"
+    run -0 train 2 data.path="$BATS_TEST_TMPDIR/texts"
+    [[ "$output" == *"continues after step 3"* ]]
+}
+
+@test "a text of 100 GB is trained on in little memory" {
+    head -c 4096 "$text" > "$BATS_TEST_TMPDIR/huge"
+    truncate -s 100G "$BATS_TEST_TMPDIR/huge"
+    run -0 "$canto" train "$config" data.path="$BATS_TEST_TMPDIR/huge" run.dir="$run_dir" train.steps=5 train.eval_tokens=1000
+    rm "$BATS_TEST_TMPDIR/huge"
+    [[ "$output" == *"107374182400 bytes in 1 file"* ]]
+    [[ "$output" =~ whole\ process\ ([0-9]+) ]]
+    [ "${BASH_REMATCH[1]}" -lt 200 ]
+}
+
 @test "data that cannot be used is told once, with exit code 2" {
     mkdir "$BATS_TEST_TMPDIR/both"
     shard "$BATS_TEST_TMPDIR/both/a.bin" 2 1000

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const tiny[] = {
     "model.pattern=LS", "model.layers=2", "model.d_model=32",   "model.heads=2",
@@ -328,6 +329,32 @@ static void a_bad_token_on_one_rank_is_told_on_all(void **state)
     corpora_remove(root);
 }
 
+// Every document is its own end.
+static void nothing_to_predict_is_told(void **state)
+{
+    (void)state;
+    static trained t;
+    char root[64], key[96], newlines[2001];
+    memset(newlines, '\n', sizeof newlines);
+    newlines[2000] = '\0';
+    corpora_make(root);
+    corpora_text(root, "x", newlines);
+    snprintf(key, sizeof key, "data.path=%s", root);
+    const char *const overrides[] = {"model.pattern=LS",
+                                     "model.layers=2",
+                                     "model.d_model=32",
+                                     "model.heads=2",
+                                     "train.seq_len=60",
+                                     "train.batch=2",
+                                     key,
+                                     "data.order=packed",
+                                     NULL};
+    trained_create(canto_test_world, 1, overrides, &t);
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "nothing to predict", take_step(&t, 1));
+    trained_destroy(&t);
+    corpora_remove(root);
+}
+
 static void too_many_documents_in_one_replica_are_told_on_all(void **state)
 {
     (void)state;
@@ -407,6 +434,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(another_plan_on_one_rank_is_told_on_all),
     cmocka_unit_test(another_text_on_one_rank_is_told_on_all),
     cmocka_unit_test(a_bad_token_on_one_rank_is_told_on_all),
+    cmocka_unit_test(nothing_to_predict_is_told),
     cmocka_unit_test(too_many_documents_in_one_replica_are_told_on_all),
     cmocka_unit_test(plans_take_2_percent_of_a_step_at_most),
     cmocka_unit_test(shares_fit_the_number_of_ranks),
