@@ -3,7 +3,7 @@ load helpers
 
 @test "scaling: table, JSON and SVG; what lanes send is what the formulas say" {
     out=$BATS_TEST_TMPDIR/results
-    run -0 env BUILD="$root/build" MPIRUN="mpirun -q" RANKS="1 2 3" "$root/examples/scaling/run" "$out" 1 train.seq_len=96
+    run -0 env BUILD="$(dirname "$canto")" MPIRUN="mpirun -q" RANKS="1 2 3" "$root/examples/scaling/run" "$out" 1 train.seq_len=96
     [[ $output == *"softmax ring"*"= formula"*"hybrid LLLS"* ]]
     [[ $output != *"formula 0"* ]]
     jq -e '.rows | length == 15 and all(.[]; .schedule_bytes == .schedule_formula and .gradient_bytes == .gradient_formula)' "$out/scaling.json"
