@@ -11,10 +11,13 @@ static void describe_data(const canto_progress *p, const canto_data *data)
                    (long long)data->corpus.tokens, unit, data->corpus.files_n,
                    data->corpus.files_n == 1 ? "" : "s", (long long)data->train_size,
                    canto_data_order_name((int)p->config->data.order));
-    if (data->order.documents > 0)
-        canto_log_line(p->log, "documents: %lld, %lld of them too short for a sequence (%.1f %%)",
-                       (long long)data->order.documents, (long long)data->order.left_out,
-                       100.0 * (double)data->order.left_out_tokens / (double)data->train_size);
+    if (data->order.kind == CANTO_ORDER_CUT)
+        canto_log_line(
+            p->log, "documents: %lld, of which %lld are too short and left out, %.1f %% of the %s",
+            (long long)data->order.documents, (long long)data->order.left_out,
+            100.0 * (double)data->order.left_out_tokens / (double)data->train_size, unit);
+    else if (data->order.documents > 0)
+        canto_log_line(p->log, "documents: %lld", (long long)data->order.documents);
 }
 
 static void heading(const canto_progress *p, const canto_trainer *trainer, int64_t step)
