@@ -213,13 +213,16 @@ static void chunk_back(const canto_linear_head *it, int64_t t, int n, const cant
     canto_gated_scale_columns(it, s->factors, gradient_columns);
 }
 
-// Beginnings of the chunks of the block that begins at t; returns their number.
+// Beginnings of the chunks of the block that begins at t, and its end; returns their number. Leaves
+// the rise of the last one.
 static int cut_block(const canto_linear_head *it, int64_t tokens, int64_t t, const float *gates,
-                     double *sum, int64_t *begin)
+                     space *s, int64_t *begin)
 {
     const int64_t end = t + canto_chunk_length(tokens, t);
     int count = 0;
-    for (; t < end; t += canto_gated_chunk(it, gates, tokens, t, NULL, sum)) begin[count++] = t;
+    for (; t < end; t += canto_gated_chunk(it, gates, tokens, t, s->rise, s->sum))
+        begin[count++] = t;
+    begin[count] = end;
     return count;
 }
 
@@ -233,12 +236,11 @@ void canto_gated_backward_head(const canto_linear_head *it, int64_t tokens,
     load_transposed(it, a->dstate_out, columns);
     memset(rows, 0, (size_t)it->shape->key_dim * (size_t)it->column_ld * sizeof *rows);
     for (int64_t block = canto_chunk_count(tokens) - 1; block >= 0; block--) {
-        int64_t begin[CHUNK];
-        int count = cut_block(it, tokens, block * CHUNK, a->gates, s.sum, begin);
-        while (count-- > 0) {
-            const int64_t t = begin[count];
-            const int n = canto_gated_chunk(it, a->gates, tokens, t, s.rise, s.sum);
-            chunk_back(it, t, n, a, columns, rows, &s);
+        int64_t begin[CHUNK + 1];
+        const int count = cut_block(it, tokens, block * CHUNK, a->gates, &s, begin);
+        for (int c = count - 1; c >= 0; c--) {
+            if (c < count - 1) canto_gated_chunk(it, a->gates, tokens, begin[c], s.rise, s.sum);
+            chunk_back(it, begin[c], (int)(begin[c + 1] - begin[c]), a, columns, rows, &s);
         }
     }
 }
