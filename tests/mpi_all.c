@@ -16,6 +16,12 @@
 
 enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm ends the process
 
+#ifdef CANTO_SHADOW
+#define SHADOW_MODULES(X) X(test_shadow_lanes)
+#else
+#define SHADOW_MODULES(X)
+#endif
+
 #define MODULES(X)                                                                                 \
     X(test_allocations)                                                                            \
     X(test_bytes_linear)                                                                           \
@@ -35,6 +41,7 @@ enum { MODULE_LIMIT_S = 240 }; // a module that takes longer hangs: the alarm en
     X(test_store_mpi)                                                                              \
     X(test_topology)                                                                               \
     X(test_tracing)                                                                                \
+    SHADOW_MODULES(X)                                                                              \
     // one line each, sorted
 
 #define DECLARE(name) extern const canto_test_module name;

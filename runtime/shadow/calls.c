@@ -82,7 +82,7 @@ static canto_status translate(const maker *m, int argument, void *address, void 
     *place = NULL;
     if (!address) return CANTO_OK;
     snprintf(what, sizeof what, "kernel %s, argument %d", m->slot->name, argument + 1);
-    return canto_shadow_translate(m->calls->memory, what, address, 1, place);
+    return canto_shadow_translate(m->calls->memory, what, address, 0, place);
 }
 
 static canto_status translate_decay(const maker *m, int argument, canto_linear_shape *shape)

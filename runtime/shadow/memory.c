@@ -102,7 +102,7 @@ static const canto_shadow_block *find(canto_shadow_memory *memory, const char *a
         const canto_shadow_block *block = &memory->blocks[i];
         // Addresses are compared as numbers: they may belong to anybody.
         const uintptr_t offset = (uintptr_t)address - (uintptr_t)block->address;
-        if ((uintptr_t)address < (uintptr_t)block->address || offset >= block->bytes) continue;
+        if ((uintptr_t)address < (uintptr_t)block->address || offset > block->bytes) continue;
         memory->last = i;
         return block;
     }
@@ -113,8 +113,9 @@ canto_status canto_shadow_translate(canto_shadow_memory *memory, const char *wha
                                     const void *address, size_t bytes, void **place)
 {
     const canto_shadow_block *block = find(memory, address);
-    CANTO_CHECK(block, "%s: %p is not memory of this device", what, address);
-    const size_t offset = (size_t)((const char *)address - block->address);
+    const size_t offset = block ? (size_t)((const char *)address - block->address) : 0;
+    CANTO_CHECK(block && (offset < block->bytes || bytes == 0),
+                "%s: %p is not memory of this device", what, address);
     CANTO_CHECK(bytes <= block->bytes - offset,
                 "%s: %zu bytes at %zu of an allocation of %zu reach %zu bytes beyond its end", what,
                 bytes, offset, block->bytes, bytes - (block->bytes - offset));

@@ -31,8 +31,9 @@ canto_status canto_shadow_alloc(canto_shadow_memory *memory, size_t bytes, void 
 // CANTO_ERROR_ARGUMENT unless `address` is the start of an allocation that is still there.
 canto_status canto_shadow_release(canto_shadow_memory *memory, void *address);
 
-// *place: where the bytes [address, address + bytes) of one allocation lie; bytes 1 where the
-// extent is unknown. CANTO_ERROR_ARGUMENT with a sentence that begins with `what` if they do not
+// *place: where the bytes [address, address + bytes) of one allocation lie; bytes 0 where the
+// extent is unknown, and then the end of an allocation is legal, too: an array without elements may
+// lie there. CANTO_ERROR_ARGUMENT with a sentence that begins with `what` if they do not
 // all lie in one allocation.
 canto_status canto_shadow_translate(canto_shadow_memory *memory, const char *what,
                                     const void *address, size_t bytes, void **place);

@@ -65,6 +65,11 @@ canto_status canto_shadow_streams_open(uint64_t seed, int who, double stall_s,
     return CANTO_OK;
 }
 
+void canto_shadow_set_stall(canto_shadow_streams *streams, double stall_s)
+{
+    streams->stall_s = stall_s;
+}
+
 canto_status canto_shadow_streams_close(canto_shadow_streams **streams)
 {
     int64_t left = 0;

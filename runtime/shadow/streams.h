@@ -40,6 +40,7 @@ uint64_t canto_shadow_seed(void);
 // CANTO_ERROR_TIMEOUT with a sentence that names what every stream is about to do.
 canto_status canto_shadow_streams_open(uint64_t seed, int who, double stall_s,
                                        canto_shadow_streams **out);
+void canto_shadow_set_stall(canto_shadow_streams *streams, double stall_s); // for tests
 // Closes all streams, drops what they hold and sets *streams to NULL. CANTO_ERROR_ARGUMENT if there
 // was work left, or the first error.
 canto_status canto_shadow_streams_close(canto_shadow_streams **streams);

@@ -19,7 +19,7 @@ typedef struct decoding {
 
 static void make(decoding *d, int64_t capacity)
 {
-    CANTO_TEST_OK(canto_decoder_create(&d->arenas, &d->config, &canto_device_cpu, capacity, CHUNK,
+    CANTO_TEST_OK(canto_decoder_create(&d->arenas, &d->config, canto_test_device, capacity, CHUNK,
                                        &d->decoder));
 }
 
@@ -33,7 +33,7 @@ static void open_decoding(decoding *d, int which, int64_t capacity)
     canto_decoder_destroy(&d->decoder);
     const canto_arenas sizes = d->arenas;
     canto_arenas_destroy(&d->arenas);
-    CANTO_TEST_OK(canto_arenas_allocate(&d->arenas, &canto_device_cpu, &sizes));
+    CANTO_TEST_OK(canto_arenas_allocate(&d->arenas, canto_test_device, &sizes));
     make(d, capacity);
     canto_params *params = canto_decoder_params(d->decoder);
     models_values(params, params->values);
@@ -102,9 +102,42 @@ static void test_capacity(void **state)
     close_decoding(&d);
 }
 
+static void feed_on(const canto_device *device, int which, float logits[VOCAB])
+{
+    const canto_device *before = canto_test_device;
+    decoding d;
+    canto_test_device = device;
+    open_decoding(&d, which, TOKENS);
+    for (int64_t t = 0; t < TOKENS; t += 7) {
+        const int64_t n = TOKENS - t < 7 ? TOKENS - t : 7;
+        CANTO_TEST_OK(canto_decoder_feed(d.decoder, n, d.tokens + t, logits));
+    }
+    close_decoding(&d);
+    canto_test_device = before;
+}
+
+// The shadow has the cpu's kernels: whatever differs is a mistake in the use of a device.
+static void test_shadow(void **state)
+{
+    (void)state;
+    const canto_backend *backend = canto_backend_find("shadow");
+    if (!backend) skip();
+    for (int which = 0; which < MODELS_N; which++) {
+        for (int seed = 0; seed < 3; seed++) {
+            const canto_device *device;
+            float logits[VOCAB], expected[VOCAB];
+            feed_on(&canto_device_cpu, which, expected);
+            CANTO_TEST_OK(canto_device_open(backend, seed, &device));
+            feed_on(device, which, logits);
+            CANTO_TEST_OK(canto_device_close(&device));
+            assert_memory_equal(logits, expected, sizeof logits);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_runs),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_runs), cmocka_unit_test(test_shadow),
                                        cmocka_unit_test(test_capacity)};
     return cmocka_run_group_tests_name("layers.decode", tests, NULL, NULL);
 }

@@ -85,8 +85,11 @@ static void wrong_addresses_end_in_a_sentence(void **state)
                      canto_shadow_translate(&memory, "add, argument 2", &foreign, 1, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
                      canto_shadow_translate(&memory, "x", address + 100, 1, &place));
+    CANTO_TEST_OK(canto_shadow_translate(&memory, "x", address + 100, 0, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
-                     canto_shadow_translate(&memory, "x", address - 1, 1, &place));
+                     canto_shadow_translate(&memory, "x", address + 101, 0, &place));
+    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
+                     canto_shadow_translate(&memory, "x", address - 1, 0, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT,
                      "x: 41 bytes at 60 of an allocation of 100 reach 1 bytes beyond its end",
                      canto_shadow_translate(&memory, "x", address + 60, 41, &place));
