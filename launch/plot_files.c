@@ -78,8 +78,8 @@ static void plot_loss(const canto_plot_data *data, const char *title, FILE *file
             "set title '%s: loss'\nset xlabel 'step'\nset ylabel '%s'\n"
             "set autoscale y\n"
             "plot 'steps.csv' skip 1 using 1:2 with lines lw 1 lc rgb '#9ecae1' title 'training', "
-            "\\\n     '' skip 1 using 1:3 with lines lw 2 lc rgb '#08519c' title 'training, mean "
-            "of neighbours'",
+            "\\\n     '' skip 1 using 1:3 with lines lw 2 lc rgb '#08519c' title 'training, "
+            "smoothed'",
             title, data->tokens ? "nats per token" : "bits per byte");
     if (data->evaluations_n > 0)
         fprintf(file, ", \\\n     'evaluations.csv' skip 1 using 1:2 with linespoints lw 1 dt 2 "
@@ -94,8 +94,7 @@ static void plot_speed(const char *title, FILE *file)
             "set title '%s: speed, all ranks together'\nset xlabel 'step'\n"
             "set ylabel 'tokens per second'\nset yrange [0:*]\n"
             "plot 'steps.csv' skip 1 using 1:4 with lines lw 1 lc rgb '#a1d99b' title 'a step', "
-            "\\\n     '' skip 1 using 1:5 with lines lw 2 lc rgb '#006d2c' title 'mean of "
-            "neighbours'\n",
+            "\\\n     '' skip 1 using 1:5 with lines lw 2 lc rgb '#006d2c' title 'smoothed'\n",
             title);
 }
 

@@ -54,7 +54,10 @@ canto_status canto_device_finish(const canto_device *device)
 
 canto_status canto_device_lane(const canto_device *device, canto_comm *host, canto_comm **out)
 {
-    return device->backend->lane(device, host, out);
+    struct canto_trace *trace = host->trace; // the lane may take the host's apart
+    CANTO_TRY(device->backend->lane(device, host, out));
+    (*out)->trace = trace;
+    return CANTO_OK;
 }
 
 canto_status canto_device_host_lane(const canto_device *device, canto_comm *host, canto_comm **out)

@@ -36,7 +36,7 @@ def sorted_by_time: . == sort_by(.ts);
         | all((.ts | ns) as $at | any($spans[lane][]; .[0] <= $at and $at < .[1]))) | not
   then "an arrow that hangs in the air"
   elif ($all | map(select(.name == "thread_name")) | group_by(.pid)
-        | all((map(.args.name) | sort) == ["compute", "control", "gradients", "io", "schedule", "world"]))
+        | all(["compute", "control", "gradients", "io", "schedule", "world"] - map(.args.name) == []))
        | not
   then "lanes without their names"
   else "good" end
