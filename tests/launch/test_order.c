@@ -361,6 +361,35 @@ static void reading_allocates_nothing_and_documents_fit(void **state)
     }
 }
 
+// Without separators the files alone are documents, and how many a window can touch is known.
+static void windows_over_many_files_fit(void **state)
+{
+    (void)state;
+    static fixture f;
+    char name[16];
+    set_up(&f, CANTO_ORDER_WINDOWS, 45);
+    assert_int_equal(f.data.max_documents, BATCH); // separators: train.batch
+    canto_data_close(&f.data);
+    f.config.data.eot = -1;
+    CANTO_TEST_OK(canto_data_open(&f.config, 1, 0, &f.data));
+    assert_int_equal(f.data.max_documents, 2 * BATCH); // of two long files
+    for (int i = 0; i < 200; i++) {
+        const int32_t tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+        snprintf(name, sizeof name, "0%03d.bin", i);
+        corpora_shard(f.root, name, 2, 1 + i % 9, tokens);
+    }
+    canto_data_close(&f.data);
+    CANTO_TEST_OK(canto_data_open(&f.config, 1, 0, &f.data));
+    CANTO_TEST_OK(canto_batch_create(&f.arena, &f.data, BATCH * 45, &f.batch));
+    int most = 0;
+    for (int64_t i = 0; i < 3000; i++) {
+        CANTO_TEST_OK(canto_batch_train(&f.data, i * BATCH, &f.batch));
+        if (f.batch.documents.n > most) most = f.batch.documents.n;
+    }
+    assert_true(most > 3 * BATCH && most <= f.data.max_documents);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +401,7 @@ int main(void)
         cmocka_unit_test(cut_predicts_every_token_of_long_documents_once),
         cmocka_unit_test(documents_that_are_all_short_cannot_be_cut),
         cmocka_unit_test(an_order_depends_on_seed_and_number_alone),
+        cmocka_unit_test(windows_over_many_files_fit),
         cmocka_unit_test(reading_allocates_nothing_and_documents_fit),
     };
     return cmocka_run_group_tests_name("launch.order", tests, NULL, NULL);
