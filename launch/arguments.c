@@ -123,11 +123,10 @@ static error_t take(int key, char *text, struct argp_state *state)
     return option ? set(state, option, text, p->out) : ARGP_ERR_UNKNOWN;
 }
 
-// argp frees what differs from the text it gave. Its note on short options says what is seen.
+// argp frees what differs from the text it gave.
 static char *with_default(int key, const char *text, void *input)
 {
     (void)input;
-    if (key == ARGP_KEY_HELP_DUP_ARGS_NOTE) return NULL;
     const canto_option *option = option_of(key);
     char *whole;
     if (!option || option->type < CANTO_OPTION_COUNT || !option->initial) return (char *)text;
@@ -188,6 +187,7 @@ int canto_arguments_parse(const canto_command *command, int argc, char **argv, c
     parsing p = {.out = out};
     count_positional(command, &p);
     argp_err_exit_status = CANTO_EXIT_CONFIG;
+    setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=100", 0); // the note tells what is seen
     bool silent = canto_job_rank_hint() != 0;
     if (silent && asks_for_help(argc, argv)) return CANTO_EXIT_DONE;
     error_t error = argp_parse(&argp, argc, argv, silent ? ARGP_SILENT : 0, NULL, &p);
