@@ -146,8 +146,9 @@ static void help_is_told_once_with_code_0_and_names_every_option(void **state)
         if (finish(&first, text, sizeof text) != 0) fail_msg("%s", text);
         assert_int_equal(count(text, "Usage:"), 1);
         for (const canto_option *o = canto_options; o->name; o++) {
-            snprintf(words, sizeof words, " --%s%s%s%s", o->name, o->value ? "=" : " ",
-                     o->value ? o->value : "", o->value ? " " : "");
+            snprintf(words, sizeof words, "\n  %c%c%c --%s%s%s ", o->letter ? '-' : ' ',
+                     o->letter ? o->letter : ' ', o->letter ? ',' : ' ', o->name,
+                     o->value ? "=" : "", o->value ? o->value : "");
             if ((count(text, words) == 1) != canto_command_takes(c, o))
                 fail_msg("%s --help:%s: %s", c->name, words, text);
         }
