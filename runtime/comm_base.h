@@ -10,4 +10,8 @@ canto_status canto_comm_base_create(size_t bytes, const canto_comm_ops *ops, con
                                     int rank, int size, canto_comm **out);
 void canto_comm_base_free(canto_comm *comm);
 
+// Where a traced communicator keeps the one that it decorates, for a lane of a device to take its
+// place; NULL: it is not traced.
+canto_comm **canto_comm_traced_inner(canto_comm *comm);
+
 #endif

@@ -234,6 +234,11 @@ static const canto_comm_ops traced_ops = {
     .abort = traced_abort,
 };
 
+canto_comm **canto_comm_traced_inner(canto_comm *comm)
+{
+    return comm->ops == &traced_ops ? &((traced *)comm)->inner : NULL;
+}
+
 // Local. Does not take inner when it fails.
 static canto_status create(canto_comm *inner, canto_trace *trace, traced **out)
 {

@@ -325,11 +325,9 @@ static canto_status open_parts(canto_cuda *cuda, int ordinal)
     return open_cublas(cuda);
 }
 
-// An earlier failure comes back in each of the calls, so only the first result is looked at.
-static canto_status cuda_close(const canto_device *device)
+// What the calls here say is not looked at: an earlier failure comes back in each of them.
+static void close_parts(canto_cuda *cuda)
 {
-    canto_cuda *cuda = canto_cuda_of(device);
-    const canto_status status = cuda->finished ? finish(cuda) : CANTO_OK;
     if (cuda->cublas) (void)cublasDestroy(cuda->cublas);
     (void)cudaFree(cuda->workspace);
     (void)cudaFree(cuda->partial_sums);
@@ -340,6 +338,13 @@ static canto_status cuda_close(const canto_device *device)
     if (cuda->finished) (void)cudaEventDestroy(cuda->finished);
     if (cuda->compute) (void)cudaStreamDestroy(cuda->compute);
     free(cuda);
+}
+
+static canto_status cuda_close(const canto_device *device)
+{
+    canto_cuda *cuda = canto_cuda_of(device);
+    const canto_status status = finish(cuda);
+    close_parts(cuda);
     return status;
 }
 
@@ -350,7 +355,7 @@ static canto_status cuda_open(int ordinal, const canto_device **out)
     cuda->base = (canto_device){.backend = &canto_backend_cuda, .kernels = &canto_kernels_cuda};
     const canto_status status = open_parts(cuda, ordinal);
     if (status != CANTO_OK) {
-        cuda_close(&cuda->base);
+        close_parts(cuda);
         return status;
     }
     *out = &cuda->base;

@@ -319,23 +319,33 @@ static canto_status open_together(canto_cuda *cuda, canto_comm *host, canto_cuda
     return canto_nccl_told(*out, join_ranks(*out, id));
 }
 
-canto_status canto_cuda_lane_open(canto_cuda *cuda, canto_comm *host, canto_comm **out)
+static canto_status open_lane(canto_cuda *cuda, canto_comm *host, canto_comm **out)
 {
-    if (host->size == 1) {
-        *out = host; // it has nobody to talk to
-        return CANTO_OK;
-    }
     *out = NULL;
     canto_cuda_lane *lane = NULL;
     const canto_status status = open_together(cuda, host, &lane);
-    if (status != CANTO_OK) {
-        if (host->failed == CANTO_OK) host->failed = status;
-        if (lane) nccl_destroy(&lane->base);
-        if (!lane) canto_comm_destroy(&host);
-        return status;
+    if (status == CANTO_OK) {
+        lane->next = cuda->lanes;
+        cuda->lanes = lane;
+        *out = &lane->base;
+        return CANTO_OK;
     }
-    lane->next = cuda->lanes;
-    cuda->lanes = lane;
-    *out = &lane->base;
-    return CANTO_OK;
+    if (host->failed == CANTO_OK) host->failed = status;
+    if (lane)
+        nccl_destroy(&lane->base);
+    else
+        canto_comm_destroy(&host);
+    return status;
+}
+
+// What traces host traces the lane: messages from their start to the host's wait.
+canto_status canto_cuda_lane_open(canto_cuda *cuda, canto_comm *host, canto_comm **out)
+{
+    *out = host;
+    if (host->size == 1) return CANTO_OK; // it has nobody to talk to
+    canto_comm **const traced = canto_comm_traced_inner(host);
+    if (!traced) return open_lane(cuda, host, out);
+    const canto_status status = open_lane(cuda, *traced, traced);
+    if (status != CANTO_OK) canto_comm_destroy(out);
+    return status;
 }

@@ -127,10 +127,11 @@ static ncclResult_t start_message(canto_cuda_lane *lane, const canto_nccl_messag
                        : ncclRecv(at->data.data, count, type, at->peer, lane->nccl, lane->stream);
 }
 
-// All messages of a group, between ncclGroupStart and ncclGroupEnd whatever happens.
+// All messages of a group. What has been started is ended, whatever happens in between.
 static ncclResult_t start_messages(canto_cuda_lane *lane, const canto_nccl_group *at)
 {
     ncclResult_t result = ncclGroupStart();
+    if (!nccl_goes_on(result)) return result;
     for (int i = at->first; i != CANTO_NCCL_NONE && nccl_goes_on(result);
          i = lane->messages[i].next)
         result = start_message(lane, &lane->messages[i]);
