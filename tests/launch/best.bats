@@ -28,7 +28,7 @@ lowest() { # of the evaluations in the metrics: the step that ckpt ls should nam
 }
 
 @test "--step best: eval, generate, ckpt ls, ckpt diff; without a mark it is refused" {
-    run -0 train 1 "${spoiled[@]}"
+    run -0 alone "${spoiled[@]}"
     step=$(best | jq '.[0]')
     "$canto" eval "$run_dir" --step best --json | jq -r '.step, .bits_per_byte' > "$BATS_TEST_TMPDIR/eval"
     [ "$(head -1 "$BATS_TEST_TMPDIR/eval")" -eq "$step" ]
@@ -38,26 +38,26 @@ lowest() { # of the evaluations in the metrics: the step that ckpt ls should nam
     "$canto" ckpt ls "$run_dir" --step best --json | jq -e --argjson s "$step" 'map(.step) == [$s]'
     run -0 "$canto" ckpt diff "$run_dir@best" "$run_dir@$step"
     run -2 "$canto" generate "$run_dir" --step bets
-    run -0 train 1 run.dir="$run_dir-none" train.steps=2 store.keep_best=0
+    run -0 alone run.dir="$run_dir-none" train.steps=2 store.keep_best=0
     run -3 "$canto" generate "$run_dir-none" --step best
     [[ "$output" == *"no best checkpoint"* ]]
 }
 
 @test "several best are kept, and a run without keeps none and saves nothing for evaluations" {
-    run -0 train 1 "${evaluated[@]}" store.keep_best=2
+    run -0 alone "${evaluated[@]}" store.keep_best=2
     [ "$("$canto" ckpt ls "$run_dir" --json | jq 'map(select(.best)) | length')" -eq 2 ]
-    run -0 train 1 "${evaluated[@]}" run.dir="$run_dir-0" store.keep_best=0
+    run -0 alone "${evaluated[@]}" run.dir="$run_dir-0" store.keep_best=0
     [ "$(steps "$run_dir-0")" = "[12]" ]
     [ "$(jq -s 'map(select(.event == "save")) | length' "$run_dir-0/metrics.jsonl")" -eq 1 ]
     [ "$(jq -s 'map(select(.event == "eval")) | length' "$run_dir-0/metrics.jsonl")" -eq 4 ]
 }
 
 @test "killed before a step is committed, before it is marked, or at its retention: the best is that of an uninterrupted run" {
-    run -0 train 1 "${spoiled[@]}" run.dir="$run_dir-whole"
-    for point in "step-00000006 1" "best 1" "best 2" "best 3" ".trash 1" "latest 2"; do
+    run -0 alone "${spoiled[@]}" run.dir="$run_dir-whole"
+    for point in "step-00000006 1" "best 1" "best 3" ".trash 1"; do
         set -- $point
-        run -137 env LD_PRELOAD="$die" DIE_NAME="$1" DIE_AT="$2" "$canto" train "$config" data.path="$text" run.dir="$run_dir-$1-$2" "${spoiled[@]}"
-        run -0 train 1 "${spoiled[@]}" run.dir="$run_dir-$1-$2"
+        LD_PRELOAD="$die" DIE_NAME="$1" DIE_AT="$2" run -137 alone run.dir="$run_dir-$1-$2" "${spoiled[@]}"
+        run -0 alone "${spoiled[@]}" run.dir="$run_dir-$1-$2"
         [ "$(best "$run_dir-$1-$2")" = "$(best "$run_dir-whole")" ]
         [ "$(steps "$run_dir-$1-$2")" = "$(steps "$run_dir-whole")" ]
         diff <(jq -sc 'map(select(.event == "eval") | [.step, .loss]) | unique' "$run_dir-$1-$2/metrics.jsonl") \
@@ -78,9 +78,9 @@ lowest() { # of the evaluations in the metrics: the step that ckpt ls should nam
 }
 
 @test "damaged marks: nothing is removed, the run goes on and says what to do" {
-    run -75 train 1 "${evaluated[@]}" train.stop_after=4
+    run -75 alone "${evaluated[@]}" train.stop_after=4
     echo x >> "$run_dir/checkpoints/best"
-    run -0 train 1 "${evaluated[@]}"
+    run -0 alone "${evaluated[@]}"
     [ "$(grep -c 'marking the best checkpoint after step .*remove the file' <<< "$output")" -eq 3 ]
     [ "$(steps)" = "[3,4,6,9,12]" ]
     run -3 "$canto" ckpt verify "$run_dir"

@@ -14,7 +14,7 @@ differ() { "$canto" ckpt diff "$@"; }
 }
 
 @test "ckpt diff: two ranks and one write what differs by rounding, told with place and size" {
-    run -75 train 1 run.dir="$run_dir-a" train.stop_after=3
+    run -75 alone run.dir="$run_dir-a" train.stop_after=3
     run -75 train 2 run.dir="$run_dir-b" train.stop_after=3 parallel.linear=lasp1
     run -1 differ "$run_dir-a" "$run_dir-b" --json
     jq -e '.steps == [3, 3] and (.tensors | all(.difference == "values" and .differing > 0 and .first >= 0 and .first < .elements
@@ -25,8 +25,8 @@ differ() { "$canto" ckpt diff "$@"; }
 }
 
 @test "ckpt diff: other shapes and missing tensors are named" {
-    run -75 train 1 run.dir="$run_dir-a" train.stop_after=1
-    run -75 train 1 run.dir="$run_dir-b" train.stop_after=1 model.d_mlp=64 model.layers=3
+    run -75 alone run.dir="$run_dir-a" train.stop_after=1
+    run -75 alone run.dir="$run_dir-b" train.stop_after=1 model.d_mlp=64 model.layers=3
     run -1 differ "$run_dir-a" "$run_dir-b"
     [[ "$output" == *"model.layers"*"2 | 3"* ]]
     [[ "$output" == *"param/blocks.0.mlp."*"f32["*" | f32["* ]]
@@ -36,7 +36,7 @@ differ() { "$canto" ckpt diff "$@"; }
 }
 
 @test "ckpt diff: damage is refused with exit code 3, a step that is not there and no run too" {
-    run -75 train 1 run.dir="$run_dir-a" train.stop_after=1
+    run -75 alone run.dir="$run_dir-a" train.stop_after=1
     cp -r "$run_dir-a" "$run_dir-b"
     printf 'x' | dd of="$(ls "$run_dir-b"/checkpoints/step-*/shard-*.h5)" bs=1 seek=3000 conv=notrunc status=none
     run -3 differ "$run_dir-a" "$run_dir-b"

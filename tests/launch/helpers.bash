@@ -21,6 +21,10 @@ train() { # RANKS [KEY=VALUE...]: the tiny model on the tests' text
     on "$ranks" train "$config" data.path="$text" run.dir="$run_dir" "$@"
 }
 
+alone() { # [KEY=VALUE...]: the same without a launcher
+    "$canto" train "$config" data.path="$text" run.dir="$run_dir" "$@"
+}
+
 field() { # NAME [FILE]: that field of every step, one a line
     jq -r "select(.event == null) | .$1" "${2:-$run_dir/metrics.jsonl}"
 }

@@ -67,28 +67,28 @@ everything() { # DIRECTORY: names, times and sizes of all that is in it
     before=$(everything .)
     run -0 train 2 --dry-run
     [[ "$output" == *"would continue after step 5 of 20"* ]]
-    run -0 train 1 --dry-run --ranks 4
+    run -0 alone --dry-run --ranks 4
     [[ "$output" == *"would continue after step 5 of 20"*"4 context ranks"* ]]
-    "$canto" train "$config" data.path="$text" run.dir="$run_dir" --dry-run --json train.steps=5 | jq -e '.continues_after == 5 and .steps == 5'
+    alone --dry-run --json train.steps=5 | jq -e '.continues_after == 5 and .steps == 5'
     [ "$before" = "$(everything .)" ]
 }
 
 @test "dry run: wrong keys, a damaged run and a run in use end with the start's exit codes" {
-    run -2 train 1 --dry-run data.path=/nowhere
+    run -2 alone --dry-run data.path=/nowhere
     run -2 train 2 --dry-run parallel.dp=3
-    run -2 train 1 --ranks 4
+    run -2 alone --ranks 4
     [[ "$output" == *"--dry-run"* ]]
-    run -75 train 1 train.stop_after=5
-    run -2 train 1 --dry-run train.lr=0.5
+    run -75 alone train.stop_after=5
+    run -2 alone --dry-run train.lr=0.5
     [[ "$output" == *"train.lr"* ]]
     printf 'not a lock' > "$run_dir/lock"
-    run -3 train 2 --dry-run
+    run -3 alone --dry-run
     [[ "$output" == *"not a lock"* ]]
     rm "$run_dir/lock"
     printf 'x' | dd of="$(ls "$run_dir"/checkpoints/step-*/shard-*.h5)" bs=1 seek=3000 conv=notrunc status=none
     run -3 train 2 --dry-run
     touch "$BATS_TEST_TMPDIR/file"
-    run -74 train 1 --dry-run run.dir="$BATS_TEST_TMPDIR/file/run"
+    run -74 alone --dry-run run.dir="$BATS_TEST_TMPDIR/file/run"
 }
 
 # The prediction is of arenas, of what saving takes and of the process before it takes either; what
