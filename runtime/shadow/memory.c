@@ -18,16 +18,16 @@ static size_t round_up(size_t bytes, size_t to)
     return (bytes + to - 1) / to * to;
 }
 
-// Whole pages of an allocation, and one on either side.
+// Whole pages of an allocation, and a guard on either side.
 static size_t mapped_bytes(size_t bytes)
 {
-    return round_up(bytes, page_bytes()) + 2 * page_bytes();
+    return round_up(bytes, page_bytes()) + 2 * CANTO_SHADOW_GUARD;
 }
 
 // From the start of a mapping to the first byte of its allocation.
 static size_t lead_bytes(size_t bytes)
 {
-    return mapped_bytes(bytes) - page_bytes() - round_up(bytes, CANTO_SHADOW_ALIGN);
+    return mapped_bytes(bytes) - CANTO_SHADOW_GUARD - round_up(bytes, CANTO_SHADOW_ALIGN);
 }
 
 static char *reserve(size_t bytes)
@@ -44,8 +44,8 @@ static void unmap(char *first, size_t bytes)
 
 static bool open_pages(const canto_shadow_block *block)
 {
-    char *const pages = block->place - lead_bytes(block->bytes) + page_bytes();
-    const size_t bytes = mapped_bytes(block->bytes) - 2 * page_bytes();
+    char *const pages = block->place - lead_bytes(block->bytes) + CANTO_SHADOW_GUARD;
+    const size_t bytes = mapped_bytes(block->bytes) - 2 * CANTO_SHADOW_GUARD;
     return mprotect(pages, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
@@ -100,9 +100,10 @@ static const canto_shadow_block *find(canto_shadow_memory *memory, const char *a
     for (int n = 0; n < memory->blocks_n; n++) {
         const int i = (memory->last + n) % memory->blocks_n;
         const canto_shadow_block *block = &memory->blocks[i];
+        const size_t limit = round_up(block->bytes, CANTO_SHADOW_ALIGN) + CANTO_SHADOW_GUARD - 1;
         // Addresses are compared as numbers: they may belong to anybody.
         const uintptr_t offset = (uintptr_t)address - (uintptr_t)block->address;
-        if ((uintptr_t)address < (uintptr_t)block->address || offset > block->bytes) continue;
+        if ((uintptr_t)address < (uintptr_t)block->address || offset > limit) continue;
         memory->last = i;
         return block;
     }

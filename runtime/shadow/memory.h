@@ -1,7 +1,7 @@
 // Memory that stands for a device's: addresses that nobody may touch, each with a place in ordinary
 // memory that work on the device reaches by translating the address.
 //
-// An allocation ends where a page ends and inaccessible pages lie around it, both at its addresses
+// An allocation ends where a page ends and inaccessible guards lie around it, both at its addresses
 // and at its place: work that leaves an allocation by more than its padding to 64 bytes faults, and
 // so does every access from the host. All functions are local.
 #ifndef CANTO_RUNTIME_SHADOW_MEMORY_H
@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum { CANTO_SHADOW_ALIGN = 64 };
+enum { CANTO_SHADOW_ALIGN = 64, CANTO_SHADOW_GUARD = 64 << 10 };
 
 typedef struct canto_shadow_block {
     char *address; // what the host sees, inaccessible
@@ -32,8 +32,9 @@ canto_status canto_shadow_alloc(canto_shadow_memory *memory, size_t bytes, void 
 canto_status canto_shadow_release(canto_shadow_memory *memory, void *address);
 
 // *place: where the bytes [address, address + bytes) of one allocation lie; bytes 0 where the
-// extent is unknown, and then the end of an allocation is legal, too: an array without elements may
-// lie there. CANTO_ERROR_ARGUMENT with a sentence that begins with `what` if they do not
+// extent is unknown, and then up to CANTO_SHADOW_GUARD bytes behind the end are legal, too: columns
+// of an array without rows may start there, and whoever reads or writes them faults.
+// CANTO_ERROR_ARGUMENT with a sentence that begins with `what` if they do not
 // all lie in one allocation.
 canto_status canto_shadow_translate(canto_shadow_memory *memory, const char *what,
                                     const void *address, size_t bytes, void **place);

@@ -155,8 +155,8 @@ static void add_foreign(const canto_device *device, float *x)
 
 static void add_behind_the_end(const canto_device *device, float *x)
 {
-    device->kernels->add(device, 0, x, x + N); // where an empty array may lie
-    device->kernels->add(device, 1, x, x + N + 1);
+    device->kernels->add(device, 0, x, x + N + 8); // columns of an empty array may start there
+    device->kernels->add(device, 1, x, x + N + CANTO_SHADOW_GUARD);
 }
 
 static void summarise_with_decay_of_the_host(const canto_device *device, float *x)

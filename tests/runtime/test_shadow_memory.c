@@ -85,9 +85,12 @@ static void wrong_addresses_end_in_a_sentence(void **state)
                      canto_shadow_translate(&memory, "add, argument 2", &foreign, 1, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
                      canto_shadow_translate(&memory, "x", address + 100, 1, &place));
-    CANTO_TEST_OK(canto_shadow_translate(&memory, "x", address + 100, 0, &place));
-    CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
-                     canto_shadow_translate(&memory, "x", address + 101, 0, &place));
+    CANTO_TEST_OK(
+        canto_shadow_translate(&memory, "x", address + 128 + CANTO_SHADOW_GUARD - 1, 0, &place));
+    assert_int_equal(signal_of_reading(place), SIGSEGV);
+    CANTO_TEST_FAILS(
+        CANTO_ERROR_ARGUMENT, "is not memory of this device",
+        canto_shadow_translate(&memory, "x", address + 128 + CANTO_SHADOW_GUARD, 0, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "is not memory of this device",
                      canto_shadow_translate(&memory, "x", address - 1, 0, &place));
     CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT,
