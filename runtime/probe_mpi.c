@@ -31,7 +31,7 @@ canto_probe_mpi canto_probe_mpi_look(void)
     int length, started, ended, level;
     MPI_Get_library_version(text, &length);
     text[strcspn(text, ",\n")] = '\0';
-    snprintf(out.library, sizeof out.library, "%s", text);
+    snprintf(out.library, sizeof out.library, "%.*s", CANTO_PROBE_TEXT - 1, text);
     MPI_Get_version(&out.version, &out.subversion);
     MPI_Initialized(&started);
     MPI_Finalized(&ended);
