@@ -11,7 +11,7 @@ extern "C" {
 
 #include <math.h>
 
-enum { THREADS = CANTO_CUDA_THREADS, BLOCKS_MAX = 8192 };
+enum { THREADS = CANTO_CUDA_THREADS };
 
 // Where rows are summed: columns of a block, and slices of the rows.
 enum { COLUMNS = 32, SLICES = THREADS / COLUMNS };
@@ -23,7 +23,7 @@ static int64_t at_most(int64_t n, int64_t limit)
 
 static int64_t blocks_for(int64_t n, int64_t each)
 {
-    return at_most((n + each - 1) / each, BLOCKS_MAX);
+    return at_most((n + each - 1) / each, CANTO_CUDA_BLOCKS_MAX);
 }
 
 static cudaStream_t stream_of(const canto_device *device)

@@ -4,7 +4,7 @@
 
 #include <cuda_runtime.h>
 
-enum { CANTO_CUDA_THREADS = 256 }; // of every block
+enum { CANTO_CUDA_THREADS = 256, CANTO_CUDA_BLOCKS_MAX = 8192 };
 
 template <typename Kernel, typename... Arguments>
 void canto_cuda_launch(Kernel kernel, int64_t blocks, cudaStream_t stream, Arguments... arguments)
