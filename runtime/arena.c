@@ -27,11 +27,17 @@ canto_status canto_arena_create_measuring(canto_arena *arena)
     return CANTO_OK;
 }
 
+// An empty arena has an address, too: arrays without elements, and columns of them, are given to
+// kernels, and devices know their own addresses.
+static size_t owned_bytes(const canto_arena *arena)
+{
+    return arena->capacity > 0 ? arena->capacity : CANTO_ARENA_ALIGN;
+}
+
 canto_status canto_arena_create_on(canto_arena *arena, const canto_device *device, size_t capacity)
 {
     *arena = (canto_arena){.device = device, .capacity = align_up(capacity)};
-    if (arena->capacity == 0) return CANTO_OK;
-    return canto_device_alloc(device, arena->capacity, (void **)&arena->base);
+    return canto_device_alloc(device, owned_bytes(arena), (void **)&arena->base);
 }
 
 canto_status canto_arena_create(canto_arena *arena, size_t capacity)
@@ -41,7 +47,7 @@ canto_status canto_arena_create(canto_arena *arena, size_t capacity)
 
 void canto_arena_destroy(canto_arena *arena)
 {
-    if (arena->device) canto_device_release(arena->device, arena->base, arena->capacity);
+    if (arena->device) canto_device_release(arena->device, arena->base, owned_bytes(arena));
     if (arena->measuring && arena->base) munmap(arena->base, arena->capacity);
     *arena = (canto_arena){0};
 }

@@ -36,6 +36,7 @@ typedef struct stream {
 
 struct canto_shadow_streams {
     stream list[CANTO_SHADOW_STREAMS_MAX];
+    int list_n;                  // places that were ever used
     int opened;                  // number of the last stream
     uint64_t seed, order, drawn; // as given; of the numbers drawn; how many
     double stall_s;
@@ -86,10 +87,10 @@ canto_status canto_shadow_streams_close(canto_shadow_streams **streams)
     return CANTO_OK;
 }
 
-// number 0: a free place.
+// number 0: a free place, if any was used before.
 static stream *find(const canto_shadow_streams *streams, int number)
 {
-    for (int i = 0; i < CANTO_SHADOW_STREAMS_MAX; i++) {
+    for (int i = 0; i < streams->list_n; i++) {
         if (streams->list[i].number == number) return (stream *)&streams->list[i];
     }
     return NULL;
@@ -98,6 +99,7 @@ static stream *find(const canto_shadow_streams *streams, int number)
 canto_status canto_shadow_stream_open(canto_shadow_streams *streams, const char *name, int *out)
 {
     stream *s = find(streams, 0);
+    if (!s && streams->list_n < CANTO_SHADOW_STREAMS_MAX) s = &streams->list[streams->list_n++];
     CANTO_CHECK(s, "shadow: more than %d streams", CANTO_SHADOW_STREAMS_MAX);
     if (!s->ring) s->ring = aligned_alloc(UNIT, RING_BYTES);
     if (!s->ring) CANTO_FAIL(CANTO_ERROR_MEMORY, "shadow: no memory for a stream");
@@ -219,7 +221,7 @@ bool canto_shadow_reached(const canto_shadow_streams *streams, canto_shadow_poin
 
 bool canto_shadow_idle(const canto_shadow_streams *streams)
 {
-    for (int i = 0; i < CANTO_SHADOW_STREAMS_MAX; i++) {
+    for (int i = 0; i < streams->list_n; i++) {
         if (streams->list[i].done < streams->list[i].put) return false;
     }
     return true;
@@ -240,7 +242,7 @@ static stream *draw_stream(canto_shadow_streams *streams)
 {
     stream *ready[CANTO_SHADOW_STREAMS_MAX];
     int n = 0;
-    for (int i = 0; i < CANTO_SHADOW_STREAMS_MAX; i++) {
+    for (int i = 0; i < streams->list_n; i++) {
         if (can_go_on(streams, &streams->list[i])) ready[n++] = &streams->list[i];
     }
     return n > 0 ? ready[draw(streams, n)] : NULL;
@@ -267,7 +269,7 @@ static void describe(const canto_shadow_streams *streams, size_t bytes, char *ou
 {
     size_t used = 0;
     out[0] = '\0';
-    for (int i = 0; i < CANTO_SHADOW_STREAMS_MAX && used < bytes; i++) {
+    for (int i = 0; i < streams->list_n && used < bytes; i++) {
         const stream *s = &streams->list[i];
         if (!s->number || s->done == s->put) continue;
         const operation *head = at(s, s->head);
