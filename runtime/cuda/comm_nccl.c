@@ -7,14 +7,15 @@
 //     wait       the compute stream waits for `done`; the host goes on
 //     poll       done, once the event has happened
 //
-// A message that is started alone is a group of one. The first message between two ranks makes
-// NCCL connect them, which takes both: then ncclGroupEnd only begins, and nothing may follow on the
-// lane before it has ended. So groups stand in a line, the host never blocks in a start, and a wait
-// blocks until its group is in the stream. Groups are given to NCCL whole: one that is never closed
-// leaves nothing behind there, and groups of two lanes do not mix.
+// A message that is started alone is a group of one. ncclGroupEnd may only begin, and nothing may
+// follow on the lane before it has ended: so groups stand in a line, and a wait blocks until its
+// group is in the stream. The first message between two ranks makes NCCL connect them, which takes
+// both, perhaps while one of them waits for the other elsewhere: so all are connected when the lane
+// is opened. Groups are given to NCCL whole: one that is never closed leaves nothing behind there,
+// and groups of two lanes do not mix.
 //
-// Sends what it is told to, and 128 bytes from rank 0 when it is opened. Keeps two events and a few
-// words for each group under way.
+// Sends what it is told to; when it is opened, 128 bytes from rank 0 and a byte from each rank to
+// each. Keeps two events and a few words for each group under way.
 #include "runtime/cuda/nccl_lane.h"
 
 #include <nccl.h>
@@ -310,13 +311,37 @@ static canto_status join_ranks(canto_cuda_lane *lane, ncclUniqueId id)
     return canto_nccl_await_ranks(lane, "ncclCommInitRankConfig");
 }
 
+// Every pair of ranks exchanges a byte, in memory that only products use.
+static canto_status connect_ranks(canto_cuda_lane *lane)
+{
+    char *const bytes = lane->cuda->workspace;
+    canto_request request;
+    CANTO_TRY(group_begin(lane));
+    for (int i = 0; i < 2 * lane->base.size; i++) {
+        if (i / 2 == lane->base.rank) continue;
+        const canto_tensor byte = canto_tensor_vector(CANTO_U8, bytes + i, 1);
+        CANTO_TRY(start(lane, i % 2, i / 2, byte, &request));
+    }
+    CANTO_TRY(group_end(lane));
+    for (int i = 0; i < lane->messages_n; i++) {
+        request = i + 1;
+        if (lane->messages[i].used) CANTO_TRY(wait(lane, &request));
+    }
+    lane->started = 0;
+    return canto_device_finish(&lane->cuda->base);
+}
+
 // No rank starts to wait for NCCL before all of them can.
 static canto_status open_together(canto_cuda *cuda, canto_comm *host, canto_cuda_lane **out)
 {
     ncclUniqueId id = {0};
     CANTO_TRY(canto_comm_agree(host, create(cuda, host, &id, out)));
     CANTO_TRY(canto_comm_bcast(host, 0, canto_tensor_vector(CANTO_U8, &id, sizeof id)));
-    return canto_nccl_told(*out, join_ranks(*out, id));
+    canto_cuda_lane *lane = *out;
+    CANTO_TRY(canto_nccl_told(lane, join_ranks(lane, id)));
+    lane->next = cuda->lanes;
+    cuda->lanes = lane;
+    return canto_nccl_told(lane, connect_ranks(lane));
 }
 
 static canto_status open_lane(canto_cuda *cuda, canto_comm *host, canto_comm **out)
@@ -325,8 +350,6 @@ static canto_status open_lane(canto_cuda *cuda, canto_comm *host, canto_comm **o
     canto_cuda_lane *lane = NULL;
     const canto_status status = open_together(cuda, host, &lane);
     if (status == CANTO_OK) {
-        lane->next = cuda->lanes;
-        cuda->lanes = lane;
         *out = &lane->base;
         return CANTO_OK;
     }

@@ -9,6 +9,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+static const double launch_s = 0.01; // longest time for it that a start takes
+
 // --- errors ---
 
 static bool nccl_goes_on(ncclResult_t result)
@@ -262,7 +264,13 @@ canto_status canto_nccl_join_line(canto_cuda_lane *lane, int index)
         lane->groups[lane->back].next = index;
     lane->back = index;
     if (lane->launch == CANTO_NCCL_NONE) lane->launch = index;
-    return launch(lane);
+    // The host may now be long elsewhere: the group had better be in the stream.
+    const double since_s = canto_clock_s();
+    for (;;) {
+        CANTO_TRY(launch(lane));
+        if (lane->launch == CANTO_NCCL_NONE || canto_clock_s() - since_s > launch_s)
+            return CANTO_OK;
+    }
 }
 
 // The end of a call that may take the other ranks, too.

@@ -42,17 +42,15 @@ static void shuffle(void)
     }
 }
 
-static void start_threads(void)
+static void start_thread(int i)
 {
-    for (int i = 0; i < THREADS; i++) {
-        getcontext(&threads[i]);
-        threads[i].uc_stack.ss_sp = stacks[i];
-        threads[i].uc_stack.ss_size = STACK;
-        threads[i].uc_link = &scheduler;
-        makecontext(&threads[i], run_thread, 0);
-        ended[i] = false;
-        order[i] = i;
-    }
+    getcontext(&threads[i]);
+    threads[i].uc_stack.ss_sp = stacks[i];
+    threads[i].uc_stack.ss_size = STACK;
+    threads[i].uc_link = &scheduler;
+    makecontext(&threads[i], run_thread, 0);
+    ended[i] = false;
+    order[i] = i;
 }
 
 // From one barrier to the next. Returns how many threads are left.
@@ -77,7 +75,7 @@ void canto_emulate(int64_t blocks, void (*thread)(void *), void *argument)
     for (int64_t b = 0; b < blocks; b++) {
         int left;
         canto_emulated_block.x = (unsigned)b;
-        start_threads();
+        for (int i = 0; i < THREADS; i++) start_thread(i);
         while ((left = run_phase()) == THREADS) continue;
         if (left == 0) continue;
         fprintf(stderr, "block %lld: %d threads wait at a barrier that the others do not reach\n",
