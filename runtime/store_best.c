@@ -141,11 +141,12 @@ static void insert(canto_store_marks *marks, const canto_store_mark *mark, int k
 {
     int at = 0;
     while (at < marks->n && marks->list[at].loss <= mark->loss) at++;
-    if (marks->n == CANTO_STORE_MARKS_MAX) marks->n--;
-    if (at >= CANTO_STORE_MARKS_MAX) return;
-    memmove(&marks->list[at + 1], &marks->list[at], sizeof *mark * (size_t)(marks->n - at));
-    marks->list[at] = *mark;
-    marks->n++;
+    if (at < CANTO_STORE_MARKS_MAX) {
+        if (marks->n == CANTO_STORE_MARKS_MAX) marks->n--; // the worst makes room
+        memmove(&marks->list[at + 1], &marks->list[at], sizeof *mark * (size_t)(marks->n - at));
+        marks->list[at] = *mark;
+        marks->n++;
+    }
     if (marks->n > keep_best) marks->n = keep_best;
 }
 

@@ -2,9 +2,11 @@
 // whole, whatever happens.
 #include "tests/runtime/store_case.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct {
@@ -88,6 +90,27 @@ static void test_several_best(void **state)
     expect(f, "| 5");
 }
 
+// A worse step than all of a full list changes nothing. Directories stand for the steps.
+static void test_full(void **state)
+{
+    fixture *f = *state;
+    canto_store_marks marks;
+    char path[300];
+    assert_true(mkdir(f->dir, 0700) == 0 || errno == EEXIST);
+    for (int step = 1; step <= CANTO_STORE_MARKS_MAX + 1; step++) {
+        snprintf(path, sizeof path, "%s/step-%08d", f->dir, step);
+        assert_int_equal(mkdir(path, 0700), 0);
+        mark(f, step, step, CANTO_STORE_MARKS_MAX, 0);
+    }
+    CANTO_TEST_OK(canto_store_best(f->dir, &marks));
+    assert_int_equal(marks.n, CANTO_STORE_MARKS_MAX);
+    assert_int_equal(marks.evaluated, CANTO_STORE_MARKS_MAX + 1);
+    for (int i = 0; i < marks.n; i++) assert_int_equal(marks.list[i].step, i + 1);
+    mark(f, 1, 0.5, 1, 0); // fewer are asked for, and the new one is the best
+    CANTO_TEST_OK(canto_store_best(f->dir, &marks));
+    assert_int_equal(marks.n, 1);
+}
+
 static void test_other_bytes_are_not_compared(void **state)
 {
     fixture *f = *state;
@@ -167,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BEST_TEST(test_the_best_outlives_newer_ones),
         BEST_TEST(test_several_best),
+        BEST_TEST(test_full),
         BEST_TEST(test_other_bytes_are_not_compared),
         BEST_TEST(test_going_back),
         BEST_TEST(test_damage),
