@@ -238,7 +238,8 @@ static canto_status evaluate_stream(canto_trainer *trainer, int64_t first, int64
 
 canto_status canto_trainer_finish(canto_trainer *trainer)
 {
-    return canto_grad_gather_finish(&trainer->grad);
+    CANTO_TRY(canto_grad_gather_finish(&trainer->grad));
+    return canto_device_finish(trainer->job->device); // where waiting for a message blocks no host
 }
 
 canto_status canto_trainer_evaluate(canto_trainer *trainer, int64_t tokens, double *loss,

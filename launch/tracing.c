@@ -69,7 +69,7 @@ canto_status canto_tracing_open(canto_tracing *tracing, const canto_job *job)
 static canto_status begin(canto_tracing *tracing, canto_trainer *trainer)
 {
     canto_job *job = trainer->job;
-    CANTO_TRY(canto_grad_gather_finish(&trainer->grad));
+    CANTO_TRY(canto_trainer_finish(trainer));
     CANTO_TRY(canto_clock_compare(job->world, &tracing->times.first));
     tracing->times.began_s = canto_clock_s();
     tracing->trace.recording = true;
@@ -96,7 +96,7 @@ canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer)
     canto_job *job = trainer->job;
     if (!tracing->path || tracing->written) return CANTO_OK;
     if (!tracing->trace.recording) CANTO_TRY(begin(tracing, trainer)); // an empty trace
-    CANTO_TRY(canto_grad_gather_finish(&trainer->grad));
+    CANTO_TRY(canto_trainer_finish(trainer));
     tracing->trace.recording = false;
     tracing->written = true;
     char steps[48];

@@ -71,7 +71,7 @@ void canto_trainer_destroy(canto_trainer *trainer); // also of a zeroed trainer
 canto_status canto_trainer_step(canto_trainer *trainer, int64_t step, canto_step_requests requests,
                                 canto_step_result *out);
 
-// Collective. After the last step: all parameters have come.
+// Collective. After the last step: all parameters have come, and no message is under way.
 canto_status canto_trainer_finish(canto_trainer *trainer);
 
 // Collective. Mean loss in nats per token over the first `tokens` held-out tokens (0: all), read in

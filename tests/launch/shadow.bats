@@ -40,3 +40,10 @@ on_both() { # RANKS [KEY=VALUE...]: the same training on the cpu and on the shad
     field loss > "$BATS_TEST_TMPDIR/b"
     closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
 }
+
+@test "a trace of a device that goes on late holds both ends of every message" {
+    needs_shadow
+    run -0 train 3 run.device=shadow train.steps=4 --trace "$BATS_TEST_TMPDIR/trace.json" --trace-steps 2-3
+    run -0 jq -r --argjson ranks 3 -f "$BATS_TEST_DIRNAME/trace.jq" "$BATS_TEST_TMPDIR/trace.json"
+    [ "$output" = good ]
+}

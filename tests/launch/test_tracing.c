@@ -49,8 +49,7 @@ static void take_steps(traced_run *run)
         CANTO_TEST_OK(
             canto_trainer_step(&run->it.trainer, step, (canto_step_requests){0}, &result));
     }
-    CANTO_TEST_OK(canto_grad_gather_finish(&run->it.trainer.grad));
-    CANTO_TEST_OK(canto_device_finish(canto_test_device)); // what is started is told when it ends
+    CANTO_TEST_OK(canto_trainer_finish(&run->it.trainer)); // what is started is told when it ends
 }
 
 // Messages, bytes and collectives that the trace holds of a lane.
