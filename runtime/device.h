@@ -10,6 +10,7 @@
 // Messages about device memory travel on lanes of the device (canto_device_lane): a message reads
 // and writes memory after the work that was queued before it was started, and work that is queued
 // after canto_comm_wait comes after the message. So starting and waiting need not block the host.
+// Small collectives of such a lane are about the host's memory, as those of every other.
 //
 // All functions are local.
 #ifndef CANTO_RUNTIME_DEVICE_H

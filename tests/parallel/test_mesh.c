@@ -66,8 +66,35 @@ static void test_defaults_and_refusals(void **state)
     }
 }
 
+static void check_small_collectives(canto_comm *lane)
+{
+    int64_t told = 100 + lane->rank;
+    double sum = lane->rank;
+    const int root = lane->size - 1;
+    CANTO_TEST_OK(canto_comm_bcast(lane, root, canto_tensor_vector(CANTO_I64, &told, 1)));
+    assert_int_equal(told, 100 + root);
+    CANTO_TEST_OK(canto_comm_sum_small(lane, 1, &sum));
+    assert_true(sum == lane->size * (lane->size - 1) / 2.0);
+    assert_int_equal(lane->counts.collectives, 2);
+}
+
+// Messages of a device's lane are about the device's memory, small collectives about the host's.
+static void test_small_collectives(void **state)
+{
+    (void)state;
+    canto_mesh mesh;
+    canto_comm *part;
+    CANTO_TEST_OK(canto_mesh_create(canto_test_world, canto_test_device, 0, 0, &mesh));
+    check_small_collectives(mesh.gradients);
+    CANTO_TEST_OK(canto_comm_split(mesh.gradients, "part", mesh.cp_rank % 2, &part));
+    check_small_collectives(part);
+    canto_comm_destroy(&part);
+    canto_mesh_destroy(&mesh);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_every_grid),
+    cmocka_unit_test(test_small_collectives),
     cmocka_unit_test(test_defaults_and_refusals),
 };
 
