@@ -428,8 +428,8 @@ extern "C" void canto_cuda_norm_backward(const canto_device *device, int64_t row
 
 static __device__ float log_add(float a, float b)
 {
-    const float high = fmaxf(a, b);
-    const float low = fminf(a, b);
+    const float high = a > b ? a : b; // fmaxf would lose what is no number
+    const float low = a > b ? b : a;
     return low == -INFINITY ? high : high + log1pf(expf(low - high));
 }
 

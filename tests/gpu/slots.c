@@ -283,6 +283,36 @@ static void every_kernel_is_the_cpus(void **state)
     }
 }
 
+// A logit that is no number, in the first tile or the second, makes its row's loss none.
+static void expect_nan_in_lse(const canto_device *on)
+{
+    enum { COUNT = 3 * TILE };
+    float logits[2][COUNT], lse[3] = {-INFINITY, -INFINITY, -INFINITY};
+    float *places[5];
+    const int32_t targets[3] = {1, 1, 1};
+    for (int i = 0; i < COUNT; i++) logits[0][i] = logits[1][i] = 0.1f * (float)i;
+    logits[0][7] = logits[1][TILE + 7] = NAN; // rows 0 and 1
+    for (int i = 0; i < 5; i++)
+        CANTO_TEST_OK(canto_device_alloc(on, sizeof logits[0], (void **)&places[i]));
+    CANTO_TEST_OK(canto_device_upload(on, places[0], logits[0], sizeof logits[0]));
+    CANTO_TEST_OK(canto_device_upload(on, places[1], logits[1], sizeof logits[1]));
+    CANTO_TEST_OK(canto_device_upload(on, places[2], lse, sizeof lse));
+    CANTO_TEST_OK(canto_device_upload(on, places[3], targets, sizeof targets));
+    for (int i = 0; i < 2; i++)
+        on->kernels->loss_tile(on, 3, TILE, i * TILE, places[i], (const int32_t *)places[3],
+                               places[2], places[4]);
+    CANTO_TEST_OK(canto_device_download(on, lse, places[2], sizeof lse));
+    for (int i = 0; i < 5; i++) canto_device_release(on, places[i], sizeof logits[0]);
+    assert_true(isnan(lse[0]) && isnan(lse[1]) && isfinite(lse[2]));
+}
+
+static void a_loss_hides_no_nan(void **state)
+{
+    (void)state;
+    expect_nan_in_lse(&canto_device_cpu);
+    if (device->kernels->loss_tile) expect_nan_in_lse(device);
+}
+
 // A kernel that a device gets brings its case.
 static void every_kernel_has_a_case(void **state)
 {
@@ -300,6 +330,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kernel_is_the_cpus),
+        cmocka_unit_test(a_loss_hides_no_nan),
         cmocka_unit_test(every_kernel_has_a_case),
     };
     const canto_status status = canto_test_slots_open(&device);
