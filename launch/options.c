@@ -33,7 +33,7 @@ const canto_option canto_options[] = {
      .help = "draw from the K likeliest tokens only; 0: all"},
     {"trace", 0, TEXT("FILE"), FIELD(trace),
      .help = "write a timeline of the first steps for ui.perfetto.dev"},
-    {"trace-steps", 0, TEXT("A-B"), FIELD(trace_steps), .initial = "1-10",
+    {"trace-steps", 0, TEXT("A-B"), FIELD(trace_steps),
      .help = "steps of this start that --trace records; without it the first 10"},
     {.name = NULL},
 };

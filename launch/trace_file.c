@@ -18,6 +18,7 @@ typedef struct {
     canto_trace_times times;
     double origin_s;  // on rank 0's clock
     canto_comm *comm; // borrowed
+    const char *path; // borrowed; of the file
     FILE *file;       // borrowed; rank 0
     char *chunk;      // owned
     int64_t filled;
@@ -38,8 +39,9 @@ static void write_file(text *out, const char *bytes, int64_t n)
 {
     if (out->status != CANTO_OK) return;
     if (fwrite(bytes, 1, (size_t)n, out->file) != (size_t)n)
-        out->status = canto_error_raise(CANTO_ERROR_IO, __FILE__, __LINE__,
-                                        "the trace cannot be written: %s", strerror(errno));
+        out->status =
+            canto_error_raise(CANTO_ERROR_IO, __FILE__, __LINE__,
+                              "the trace %s cannot be written: %s", out->path, strerror(errno));
     out->written += n;
 }
 
@@ -283,16 +285,17 @@ static canto_status write_ranks(text *out, const mark *marks, int64_t n, const r
     for (int r = 1; r < out->comm->size; r++) CANTO_TRY(receive_text(out, r));
     CANTO_TRY(put_tail(out, all, steps, totals));
     if (fflush(out->file) != 0 && out->status == CANTO_OK)
-        out->status = canto_error_raise(CANTO_ERROR_IO, __FILE__, __LINE__,
-                                        "the trace cannot be written: %s", strerror(errno));
+        out->status =
+            canto_error_raise(CANTO_ERROR_IO, __FILE__, __LINE__,
+                              "the trace %s cannot be written: %s", out->path, strerror(errno));
     return CANTO_OK;
 }
 
 canto_status canto_trace_write(const canto_trace *trace, const canto_trace_times *times,
-                               canto_comm *comm, const char *steps, FILE *file,
+                               canto_comm *comm, const char *steps, const char *path, FILE *file,
                                canto_trace_totals *totals)
 {
-    text out = {.trace = trace, .times = *times, .comm = comm, .file = file};
+    text out = {.trace = trace, .times = *times, .comm = comm, .path = path, .file = file};
     rank_record *all = calloc((size_t)comm->size, sizeof *all);
     mark *marks = calloc(2 * (size_t)trace->events_n + 1, sizeof *marks);
     out.chunk = malloc(CHUNK_BYTES);

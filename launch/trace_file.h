@@ -27,9 +27,10 @@ typedef struct canto_trace_totals {
 } canto_trace_totals;
 
 // Collective on comm, which must not be told to the trace meanwhile. `file` is rank 0's; it is
-// flushed, not closed. steps: what was recorded, "1-10".
+// flushed, not closed; path names it in a sentence. steps: what was recorded, "1-10". Errors are
+// everybody's.
 canto_status canto_trace_write(const canto_trace *trace, const canto_trace_times *times,
-                               canto_comm *comm, const char *steps, FILE *file,
+                               canto_comm *comm, const char *steps, const char *path, FILE *file,
                                canto_trace_totals *out);
 
 #endif

@@ -5,8 +5,11 @@
 #include "runtime/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 // About 200 bytes each in the file, 80 in memory.
 enum { EVENTS_ALL = 1 << 19, EVENTS_MOST = 1 << 16, EVENTS_LEAST = 1 << 11 };
@@ -35,7 +38,10 @@ static canto_status read_steps(const char *text, int64_t *first, int64_t *last)
 canto_status canto_tracing_read(const canto_arguments *arguments, canto_tracing *out)
 {
     *out = (canto_tracing){.path = arguments->trace};
-    return read_steps(arguments->trace_steps, &out->first, &out->last);
+    if (!out->path && arguments->trace_steps)
+        CANTO_FAIL(CANTO_ERROR_CONFIG, "--trace-steps: there is no trace; give --trace FILE, too");
+    return read_steps(arguments->trace_steps ? arguments->trace_steps : "1-10", &out->first,
+                      &out->last);
 }
 
 canto_trace *canto_tracing_trace(canto_tracing *tracing)
@@ -43,12 +49,24 @@ canto_trace *canto_tracing_trace(canto_tracing *tracing)
     return tracing->path ? &tracing->trace : NULL;
 }
 
+// What is in the file stays there until there is a trace to write.
 static canto_status open_file(canto_tracing *tracing)
 {
-    tracing->file = fopen(tracing->path, "we");
+    const int descriptor = open(tracing->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    tracing->file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
     if (!tracing->file)
         CANTO_FAIL(CANTO_ERROR_IO, "--trace: %s: %s", tracing->path, strerror(errno));
     return CANTO_OK;
+}
+
+// Of a plain file; a pipe or a device has nothing to empty.
+static void empty_file(const canto_tracing *tracing)
+{
+    struct stat info;
+    if (!tracing->file || fstat(fileno(tracing->file), &info) != 0 || !S_ISREG(info.st_mode))
+        return;
+    rewind(tracing->file);
+    if (ftruncate(fileno(tracing->file), 0) != 0) return; // the write that follows tells
 }
 
 static int64_t capacity(int ranks)
@@ -76,14 +94,26 @@ static canto_status begin(canto_tracing *tracing, canto_trainer *trainer)
     return CANTO_OK;
 }
 
+// All that a disk took of a trace is of no use to anybody.
+static canto_status write_trace(canto_tracing *tracing, canto_job *job, const char *steps,
+                                canto_trace_totals *totals)
+{
+    empty_file(tracing);
+    canto_status status = canto_trace_write(&tracing->trace, &tracing->times, job->world, steps,
+                                            tracing->path, tracing->file, totals);
+    if (status != CANTO_OK) empty_file(tracing);
+    return status;
+}
+
 static void tell(const canto_tracing *tracing, canto_job *job, const char *steps,
                  const canto_trace_totals *totals)
 {
     if (tracing->step < tracing->first)
         canto_log_line(&job->log, "--trace-steps begins at step %lld of this start, which had %lld",
                        (long long)tracing->first, (long long)tracing->step);
-    canto_log_line(&job->log, "traced steps %s of this start: %lld spans, %.1f MB in %s", steps,
-                   (long long)totals->events, (double)totals->bytes / 1e6, tracing->path);
+    else
+        canto_log_line(&job->log, "traced steps %s of this start: %lld spans, %.1f MB in %s", steps,
+                       (long long)totals->events, (double)totals->bytes / 1e6, tracing->path);
     if (totals->dropped > 0)
         canto_log_line(&job->log,
                        "%lld more spans had no room in the trace; record fewer steps "
@@ -101,10 +131,10 @@ canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer)
     tracing->written = true;
     char steps[48];
     snprintf(steps, sizeof steps, "%lld-%lld", (long long)tracing->first, (long long)tracing->step);
+    if (tracing->step < tracing->first) snprintf(steps, sizeof steps, "none");
     canto_trace_totals totals;
     CANTO_TRY(canto_clock_compare(job->world, &tracing->times.last));
-    CANTO_TRY(canto_trace_write(&tracing->trace, &tracing->times, job->world, steps, tracing->file,
-                                &totals));
+    CANTO_TRY(write_trace(tracing, job, steps, &totals));
     tell(tracing, job, steps, &totals);
     return CANTO_OK;
 }
@@ -119,6 +149,10 @@ canto_status canto_tracing_step(canto_tracing *tracing, canto_trainer *trainer)
 
 void canto_tracing_close(canto_tracing *tracing)
 {
+    struct stat info;
+    if (tracing->file && fstat(fileno(tracing->file), &info) == 0 && S_ISREG(info.st_mode) &&
+        info.st_size == 0)
+        unlink(tracing->path); // the run ended before there was a trace
     if (tracing->file) fclose(tracing->file);
     tracing->file = NULL;
     canto_trace_destroy(&tracing->trace);

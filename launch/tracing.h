@@ -20,13 +20,15 @@ typedef struct canto_tracing {
 canto_status canto_tracing_read(const canto_arguments *arguments, canto_tracing *out);
 // The trace for canto_job_open, or NULL.
 canto_trace *canto_tracing_trace(canto_tracing *tracing);
-// Collective on the job's world. Makes the file, so that a wrong path is told now, and takes
-// memory.
+// Collective on the job's world. Opens the file, so that a wrong path is told now, and takes
+// memory; what the file held stays until a trace is written.
 canto_status canto_tracing_open(canto_tracing *tracing, const canto_job *job);
 // Collective. Before each step: begins to record, or ends and writes the file, when it is time.
+// CANTO_ERROR_IO on every rank if the file cannot be written; nothing is recorded then any more.
 canto_status canto_tracing_step(canto_tracing *tracing, canto_trainer *trainer);
 // Collective. After the last step: writes what has been recorded.
 canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer);
-void canto_tracing_close(canto_tracing *tracing); // local; also of a zeroed one
+void canto_tracing_close(
+    canto_tracing *tracing); // local; also of a zeroed one. Removes an empty file
 
 #endif

@@ -110,7 +110,7 @@ static bool may_go_on(canto_status status)
            status == CANTO_ERROR_CHECKPOINT;
 }
 
-// A failed evaluation never costs the run: it is told, and the run goes on.
+// A failed evaluation or trace never costs the run: it is told, and the run goes on.
 static canto_status tell_and_go_on(run *r, const char *what)
 {
     char sentence[CANTO_MESSAGE_MAX];
@@ -222,6 +222,12 @@ static canto_status summarise(run *r)
     return status;
 }
 
+static canto_status trace(run *r, canto_status (*part)(canto_tracing *, canto_trainer *))
+{
+    canto_status status = part(&r->tracing, &r->trainer);
+    return may_go_on(status) ? tell_and_go_on(r, "the trace") : status;
+}
+
 static canto_status train(run *r)
 {
     CANTO_TRY(start(r));
@@ -229,14 +235,14 @@ static canto_status train(run *r)
     CANTO_TRY(catch_up(r));
     while (r->step < r->config->train.steps && !r->leave) {
         canto_step_result result;
-        CANTO_TRY(canto_tracing_step(&r->tracing, &r->trainer));
+        CANTO_TRY(trace(r, canto_tracing_step));
         CANTO_TRY(canto_trainer_step(&r->trainer, r->step + 1, canto_signals_take(), &result));
         r->step++;
         CANTO_TRY(after_step(r, &result));
     }
     CANTO_TRY(canto_trainer_finish(&r->trainer));
     if (!r->leave && canto_data_held_out_tokens(&r->trainer.data, 0) > 0) CANTO_TRY(evaluate(r));
-    CANTO_TRY(canto_tracing_end(&r->tracing, &r->trainer));
+    CANTO_TRY(trace(r, canto_tracing_end));
     canto_phases_enter(&r->trainer.phases, CANTO_PHASE_OTHER);
     CANTO_TRY(summarise(r));
     canto_progress_end(&r->progress, r->step, r->leave);

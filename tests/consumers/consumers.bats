@@ -34,6 +34,7 @@ tells_its_price() { # PROGRAM: the ring's price is W(W-1)/2 messages under a cau
     [[ "$output" == *"canto train"* ]]
     cmp <("$place/bin/canto" completion bash) "$place/share/bash-completion/completions/canto"
     for file in README.md CHANGELOG.md LICENSE configs/tiny.yaml examples/01_world.c; do [ -s "$place/share/doc/canto/$file" ]; done
+    for file in "$root"/launch/doc/*.md; do cmp "$file" "$place/share/doc/canto/${file##*/}"; done
     run -0 "$place/bin/canto" config show "$place/share/doc/canto/configs/tiny.yaml"
 }
 

@@ -11,3 +11,12 @@ load helpers
     jq -e '.machine and .noise.median > 0 and all(.rows[]; .exposed.median >= 0 and .exposed.median < 1)' "$out/scaling.json"
     grep -q '</svg>' "$out/scaling.svg"
 }
+
+@test "scaling: arguments that make no sense are refused, and nothing is made" {
+    mkdir "$BATS_TEST_TMPDIR/here" && cd "$BATS_TEST_TMPDIR/here"
+    for arguments in --help train.seq_len=96 "results 0" "results none" "results -1"; do
+        run -2 --separate-stderr env BUILD="$(dirname "$canto")" "$root/examples/scaling/run" $arguments
+        [[ $stderr == "usage: "* ]]
+    done
+    [ -z "$(ls)" ]
+}

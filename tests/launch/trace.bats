@@ -69,10 +69,28 @@ sent() { # FIRST LAST: bytes that the metrics count in these steps
     run -74 train 2 --trace "$BATS_TEST_TMPDIR/nowhere/trace.json"
     [ "$(grep -c 'nowhere/trace.json: No such file' <<< "$output")" -eq 1 ]
     [ "$(field step | wc -l)" -eq 0 ]
-    run -74 train 2 --trace /dev/full
-    [ "$(grep -c 'the trace cannot be written: No space left' <<< "$output")" -eq 1 ]
     for steps in 0-3 3-2 x 1-2-3 "" -5; do
         run -2 "$canto" train "$config" data.path="$text" run.dir="$run_dir" --trace "$trace" "--trace-steps=$steps"
         [ "$(grep -c "is not a range of steps" <<< "$output")" -eq 1 ]
     done
+}
+
+@test "a disk that is full costs the trace and not the run" {
+    run -0 train 2 --trace /dev/full --trace-steps 1-3
+    [ "$(grep -c 'the trace after step 3 failed, the run goes on: .*/dev/full cannot be written: No space left' <<< "$output")" -eq 1 ]
+    [ "$(field step | tail -1)" -eq 20 ]
+    [ "$(jq -r 'select(.event == "failed") | .what' "$run_dir/metrics.jsonl")" = "the trace" ]
+}
+
+@test "an earlier trace is kept until there is another; --trace-steps alone is refused" {
+    echo earlier > "$trace"
+    run -2 train 2 "data.separator= " data.max_documents=2 --trace "$trace"
+    [[ "$output" == *"the sequences of one step hold more than 2 documents"* ]]
+    [ "$(cat "$trace")" = earlier ]
+    run -2 train 2 "data.separator= " data.max_documents=2 --trace "$trace.other"
+    [ ! -e "$trace.other" ]
+    run -0 train 2 run.dir="$run_dir.other" --trace "$trace"
+    assert_good 2
+    run -2 train 2 --trace-steps 1-2
+    [ "$(grep -c -- '--trace-steps: there is no trace' <<< "$output")" -eq 1 ]
 }
