@@ -102,11 +102,13 @@ static canto_status open_step(canto_comm *comm, const char *dir, int64_t step,
 
 // --- the newest step that verifies ---
 
-// Rank 0's list of steps, newest first, one at a time: -1 after the last. Collective.
-static canto_status share_step(canto_comm *comm, const int64_t *steps, int left, int64_t *step)
+// Rank 0's list of steps, newest first, one at a time and how many are older: -1 after the last.
+// Collective.
+static canto_status share_step(canto_comm *comm, const int64_t *steps, int left, int64_t out[2])
 {
-    *step = comm->rank == 0 && left > 0 ? steps[left - 1] : -1;
-    return canto_comm_bcast(comm, 0, canto_tensor_vector(CANTO_I64, step, 1));
+    out[0] = comm->rank == 0 && left > 0 ? steps[left - 1] : -1;
+    out[1] = left - 1;
+    return canto_comm_bcast(comm, 0, canto_tensor_vector(CANTO_I64, out, 2));
 }
 
 static bool may_fall_back(canto_status status)
@@ -114,12 +116,14 @@ static bool may_fall_back(canto_status status)
     return status == CANTO_ERROR_CHECKPOINT || status == CANTO_ERROR_IO;
 }
 
-static void tell(canto_store_note note, void *context, int64_t step)
+static void tell(canto_store_note note, void *context, int64_t step, int64_t older)
 {
     char sentence[CANTO_MESSAGE_MAX + 128];
-    snprintf(sentence, sizeof sentence,
-             "checkpoint of step %lld is not usable, trying the one before it: %s", (long long)step,
-             canto_error_message());
+    snprintf(
+        sentence, sizeof sentence, "checkpoint of step %lld is not usable, %s: %s", (long long)step,
+        older > 0 ? "trying the one before it"
+                  : "and there is none before it; bring one back, or begin in another directory",
+        canto_error_message());
     if (note) note(context, sentence);
 }
 
@@ -128,12 +132,12 @@ static canto_status open_newest(canto_comm *comm, const char *dir, const int64_t
 {
     char newest[CANTO_MESSAGE_MAX] = "";
     for (int left = count;; left--) {
-        int64_t step;
-        CANTO_TRY(share_step(comm, steps, left, &step));
-        if (step < 0) break;
-        canto_status status = open_step(comm, dir, step, out);
+        int64_t at[2];
+        CANTO_TRY(share_step(comm, steps, left, at));
+        if (at[0] < 0) break;
+        canto_status status = open_step(comm, dir, at[0], out);
         if (!may_fall_back(status)) return status;
-        tell(note, context, step);
+        tell(note, context, at[0], at[1]);
         if (!newest[0]) snprintf(newest, sizeof newest, "%s", canto_error_message());
         canto_error_clear();
     }

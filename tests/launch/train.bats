@@ -134,6 +134,10 @@ load helpers
     [[ "$output" == *"step-00000020"* ]]
     run -0 "$canto" ckpt verify "$run_dir"
     ls -d "$run_dir"/checkpoints/step-00000020.aside.*
+    rm "$run_dir"/checkpoints/step-00000010/manifest.json "$run_dir"/checkpoints/step-00000020/manifest.json
+    run -3 train 2
+    [ "$(grep -c 'step 20 is not usable, trying the one before it' <<< "$output")" -eq 1 ]
+    [ "$(grep -c 'step 10 is not usable, and there is none before it; bring one back' <<< "$output")" -eq 1 ]
 }
 
 @test "a configuration error is told once, before MPI starts, with exit code 2" {
