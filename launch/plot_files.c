@@ -71,31 +71,46 @@ static void begin_svg(FILE *file, const char *name, int height)
             height, name);
 }
 
+// One point makes neither a range nor a line.
+static void set_ranges(const canto_plot_data *data, FILE *file)
+{
+    const double step = data->points[0].step;
+    if (data->points_n == 1)
+        fprintf(file, "set xrange [%.0f:%.0f]\nset yrange [0:*]\n", step - 1, step + 1);
+    else
+        fprintf(file, "set autoscale y\n");
+}
+
+static const char *curve(const canto_plot_data *data)
+{
+    return data->points_n == 1 ? "points pt 7" : "lines";
+}
+
 static void plot_loss(const canto_plot_data *data, const char *title, FILE *file)
 {
     begin_svg(file, "loss", 500);
+    set_ranges(data, file);
     fprintf(file,
             "set title '%s: loss'\nset xlabel 'step'\nset ylabel '%s'\n"
-            "set autoscale y\n"
-            "plot 'steps.csv' skip 1 using 1:2 with lines lw 1 lc rgb '#9ecae1' title 'training', "
-            "\\\n     '' skip 1 using 1:3 with lines lw 2 lc rgb '#08519c' title 'training, "
+            "plot 'steps.csv' skip 1 using 1:2 with %s lw 1 lc rgb '#9ecae1' title 'training', "
+            "\\\n     '' skip 1 using 1:3 with %s lw 2 lc rgb '#08519c' title 'training, "
             "smoothed'",
-            title, data->tokens ? "nats per token" : "bits per byte");
+            title, data->tokens ? "nats per token" : "bits per byte", curve(data), curve(data));
     if (data->evaluations_n > 0)
         fprintf(file, ", \\\n     'evaluations.csv' skip 1 using 1:2 with linespoints lw 1 dt 2 "
                       "pt 7 ps 0.8 lc rgb '#d94801' title 'held out'");
     fprintf(file, "\n");
 }
 
-static void plot_speed(const char *title, FILE *file)
+static void plot_speed(const canto_plot_data *data, const char *title, FILE *file)
 {
     begin_svg(file, "speed", 400);
     fprintf(file,
             "set title '%s: speed, all ranks together'\nset xlabel 'step'\n"
             "set ylabel 'tokens per second'\nset yrange [0:*]\n"
-            "plot 'steps.csv' skip 1 using 1:4 with lines lw 1 lc rgb '#a1d99b' title 'a step', "
-            "\\\n     '' skip 1 using 1:5 with lines lw 2 lc rgb '#006d2c' title 'smoothed'\n",
-            title);
+            "plot 'steps.csv' skip 1 using 1:4 with %s lw 1 lc rgb '#a1d99b' title 'a step', "
+            "\\\n     '' skip 1 using 1:5 with %s lw 2 lc rgb '#006d2c' title 'smoothed'\n",
+            title, curve(data), curve(data));
 }
 
 typedef struct {
@@ -169,7 +184,7 @@ static canto_status write_script(const canto_plot_data *data, const char *title,
     quote(title, quoted);
     fputs(preamble, file);
     plot_loss(data, quoted, file);
-    plot_speed(quoted, file);
+    plot_speed(data, quoted, file);
     if (data->timed) plot_times(data, quoted, file);
     return CANTO_OK;
 }

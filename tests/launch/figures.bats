@@ -47,6 +47,14 @@ summary() { # JQ: of the latest summary
     [[ "$output" == *"install gnuplot-nox"* ]]
 }
 
+@test "plot of one step says nothing of ranges and draws a point" {
+    command -v gnuplot > /dev/null || skip "gnuplot is not installed"
+    run -0 alone train.steps=1
+    run -0 --separate-stderr "$canto" plot "$run_dir"
+    [[ "$output" == *"1 steps, 1 evaluations"* && -z $stderr ]]
+    [ "$(grep -c 'points pt 7' "$run_dir/plots/plots.gp")" -eq 2 ]
+}
+
 @test "plot of what an older program wrote, and of nothing" {
     mkdir "$run_dir"
     run -74 "$canto" plot "$run_dir"
