@@ -52,7 +52,7 @@ summary() { # JQ: of the latest summary
     run -0 alone train.steps=1
     run -0 --separate-stderr "$canto" plot "$run_dir"
     [[ "$output" == *"1 steps, 1 evaluations"* && -z $stderr ]]
-    [ "$(grep -c 'points pt 7' "$run_dir/plots/plots.gp")" -eq 2 ]
+    [ "$(grep -c 'with points pt 7' "$run_dir/plots/plots.gp")" -eq 4 ]
 }
 
 @test "plot of what an older program wrote, and of nothing" {
