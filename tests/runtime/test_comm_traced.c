@@ -208,6 +208,58 @@ static void a_message_allocates_nothing(void **state)
     close_traced(&it);
 }
 
+// An error is that of the communicator inside, on every rank, and what is open is dropped with it.
+static void errors_pass_through(void **state)
+{
+    (void)state;
+    traced_world it;
+    open_traced(&it);
+    const int size = it.comm->size, rank = it.comm->rank;
+    canto_comm *part;
+    CANTO_TEST_OK(canto_comm_split(it.comm, "part", 0, &part));
+    it.trace.recording = true;
+    float data[2][LENGTH];
+    canto_request out = CANTO_REQUEST_NONE, in = CANTO_REQUEST_NONE;
+    if (size > 1) { // every rank starts more than the next one expects; some hear of it early
+        canto_status status = canto_comm_recv(part, (rank + size - 1) % size,
+                                              canto_tensor_vector(CANTO_F32, data[0], 3), &in);
+        if (status == CANTO_OK)
+            status = canto_comm_send(part, (rank + 1) % size,
+                                     canto_tensor_vector(CANTO_F32, data[1], 4), &out);
+        if (status == CANTO_OK) status = canto_comm_wait(part, &in);
+        CANTO_TEST_FAILS(CANTO_ERROR_MISMATCH, "lane part", status);
+        CANTO_TEST_FAILS(CANTO_ERROR_MISMATCH, "only be destroyed",
+                         canto_comm_poll(part, NULL, NULL));
+    } else {
+        CANTO_TEST_FAILS(CANTO_ERROR_ARGUMENT, "request 5 is not open",
+                         canto_comm_wait(part, &(canto_request){5}));
+    }
+    for (int64_t i = 0; i < it.trace.events_n; i++)
+        assert_true(it.trace.events[i].kind == CANTO_TRACE_SPAN); // no message has ended
+    canto_comm_destroy(&part);
+    close_traced(&it);
+}
+
+// Who meets an error for a traced lane tells all ranks.
+static void failures_are_told(void **state)
+{
+    (void)state;
+    traced_world it;
+    open_traced(&it);
+    CANTO_TEST_OK(canto_comm_agree(canto_test_world, CANTO_OK)); // all have opened
+    if (it.comm->rank == 0) {
+        const canto_status met =
+            canto_error_raise(CANTO_ERROR_DEVICE, __FILE__, __LINE__, "the device is gone");
+        CANTO_TEST_FAILS(CANTO_ERROR_DEVICE, "the device is gone", canto_comm_fail(it.comm, met));
+        CANTO_TEST_FAILS(CANTO_ERROR_DEVICE, "only be destroyed",
+                         canto_comm_agree(it.comm, CANTO_OK));
+    } else {
+        CANTO_TEST_FAILS(CANTO_ERROR_DEVICE, "the device is gone",
+                         canto_comm_agree(it.comm, CANTO_OK));
+    }
+    close_traced(&it);
+}
+
 // All ranks of a test run on one machine, and read one clock.
 static void clocks_of_one_machine_agree(void **state)
 {
@@ -224,6 +276,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(spans_of_a_lane_follow_each_other),
     cmocka_unit_test(splits_are_traced_under_their_own_names),
     cmocka_unit_test(a_message_allocates_nothing),
+    cmocka_unit_test(errors_pass_through),
+    cmocka_unit_test(failures_are_told),
     cmocka_unit_test(clocks_of_one_machine_agree),
 };
 const canto_test_module test_comm_traced = {"comm_traced", tests, sizeof tests / sizeof *tests};
