@@ -129,8 +129,9 @@ typedef struct canto_scan_run {
 } canto_scan_run;
 
 // Collective on the lane: start, then poll between pieces of work, then finish. One run at a time.
-// Start posts every receive and does what needs none; poll does what has become possible, one test
-// of a message at most if nothing has, and nothing at all when no run is under way.
+// All three go on in the order of the fold, start and poll up to what needs a message that is not
+// there yet. A poll tests one message at most if nothing has become possible, and does nothing when
+// no run is under way.
 canto_status canto_scan_start(canto_scan *scan, const canto_scan_run *run);
 canto_status canto_scan_poll(canto_scan *scan);
 canto_status canto_scan_finish(canto_scan *scan);

@@ -99,12 +99,12 @@ void canto_cpu_scale(const canto_device *device, int64_t n, float factor, float 
     for (int64_t i = 0; i < n; i++) x[i] *= factor;
 }
 
-// Summed in a fixed number of slices, so that the number of threads does not change the bits.
 void canto_cpu_copy(const canto_device *device, int64_t n, const float *x, float *y)
 {
     if (n > 0) memcpy(y, x, sizeof *y * (size_t)n);
 }
 
+// Summed in a fixed number of slices, so that the number of threads does not change the bits.
 void canto_cpu_sum_squares(const canto_device *device, int64_t n, const float *x, double *sum)
 {
     enum { SLICES = 64 };

@@ -213,11 +213,12 @@ void canto_cpu_linear_backward(const canto_device *device, const canto_linear_sh
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
         const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        const work_of_head w = work_make(&it, tokens, work);
-        if (shape->gated)
+        if (shape->gated) {
             canto_gated_backward_head(&it, tokens, &gated,
                                       (float *)work + g * canto_gated_work_count(&it));
-        else
+        } else {
+            const work_of_head w = work_make(&it, tokens, work); // of another size than gated work
             head_backward(&it, tokens, &a, state_in, dstate_out, &w);
+        }
     }
 }
