@@ -245,6 +245,11 @@ static canto_status shadow_split(canto_comm *base, const char *name, int color, 
     return canto_comm_shadow_open(&lane->device->base, host, out);
 }
 
+static canto_status shadow_fail(canto_comm *base, canto_status status)
+{
+    return canto_comm_fail(((shadow_lane *)base)->host, status);
+}
+
 // After an error the rest is local.
 static void shadow_destroy(canto_comm *base)
 {
@@ -275,6 +280,7 @@ static const canto_comm_ops shadow_ops = {
     .bcast = shadow_bcast,
     .gather_small = shadow_gather_small,
     .split = shadow_split,
+    .fail = shadow_fail,
     .destroy = shadow_destroy,
     .abort = shadow_abort,
 };

@@ -117,6 +117,11 @@ static canto_status host_split(canto_comm *base, const char *lane, int color, ca
     return canto_comm_shadow_host_open(&host->device->base, inner, out);
 }
 
+static canto_status host_fail(canto_comm *base, canto_status status)
+{
+    return canto_comm_fail(((shadow_host *)base)->inner, status);
+}
+
 // After an error the rest is local.
 static void close_both(shadow_host *host, canto_status status)
 {
@@ -152,6 +157,7 @@ static const canto_comm_ops host_ops = {
     .bcast = host_bcast,
     .gather_small = host_gather_small,
     .split = host_split,
+    .fail = host_fail,
     .destroy = host_destroy,
     .abort = host_abort,
 };

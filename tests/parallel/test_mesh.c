@@ -92,7 +92,34 @@ static void test_small_collectives(void **state)
     canto_mesh_destroy(&mesh);
 }
 
+// Who meets an error for a lane of a checked world tells all ranks, whatever the device.
+static void test_failures_are_told(void **state)
+{
+    (void)state;
+    canto_mesh mesh;
+    canto_comm *plain, *world;
+    canto_comm_checks checks = {.timeout_s = 5};
+    CANTO_TEST_OK(canto_comm_mpi_open(&plain));
+    CANTO_TEST_OK(canto_comm_checked_open(plain, checks, &world));
+    CANTO_TEST_OK(canto_mesh_create(world, canto_test_device, 0, 0, &mesh));
+    canto_comm *const lanes[] = {mesh.gradients, mesh.control};
+    CANTO_TEST_OK(canto_comm_agree(canto_test_world, CANTO_OK)); // all have opened
+    canto_status met = CANTO_OK;
+    if (world->rank == 0)
+        met = canto_error_raise(CANTO_ERROR_DEVICE, __FILE__, __LINE__, "the device is gone");
+    for (int i = 0; i < 2; i++) {
+        met = world->rank == 0 ? canto_comm_fail(lanes[i], met) : CANTO_OK;
+        if (world->rank > 0) met = canto_comm_agree(lanes[i], CANTO_OK);
+        if (i == 0) CANTO_TEST_FAILS(CANTO_ERROR_DEVICE, "the device is gone", met);
+        assert_int_equal(met, CANTO_ERROR_DEVICE);
+    }
+    canto_mesh_destroy(&mesh);
+    canto_comm_destroy(&world);
+    canto_error_clear();
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_failures_are_told),
     cmocka_unit_test(test_every_grid),
     cmocka_unit_test(test_small_collectives),
     cmocka_unit_test(test_defaults_and_refusals),
