@@ -15,6 +15,7 @@
 enum { OPTIONS_MAX = 64, WITHOUT_LETTER = 256, DOC_BYTES = 4096 };
 
 typedef struct {
+    const canto_command *command;
     int min, max; // positional arguments
     canto_arguments *out;
 } parsing;
@@ -109,8 +110,11 @@ static error_t positional(struct argp_state *state, const parsing *p, char *text
 
 static error_t check_positional(struct argp_state *state, const parsing *p)
 {
+    const char *at = p->command->positional;
+    canto_positional word = {.length = 0};
     if (p->out->positional_n >= p->min) return 0;
-    argp_error(state, "an argument is missing");
+    for (int i = 0; i <= p->out->positional_n; i++) canto_positional_next(&at, &word);
+    argp_error(state, "%.*s is missing", (int)word.length, word.word);
     return EINVAL;
 }
 
@@ -133,9 +137,9 @@ static char *with_default(int key, const char *text, void *input)
     return asprintf(&whole, "%s (default %s)", text, option->initial) < 0 ? (char *)text : whole;
 }
 
-static void count_positional(const canto_command *command, parsing *p)
+static void count_positional(parsing *p)
 {
-    const char *at = command->positional;
+    const char *at = p->command->positional;
     for (canto_positional word; canto_positional_next(&at, &word);) {
         p->min += !word.optional;
         p->max = word.repeated ? CANTO_POSITIONAL_MAX : p->max + 1;
@@ -184,8 +188,8 @@ int canto_arguments_parse(const canto_command *command, int argc, char **argv, c
                         .args_doc = command->positional,
                         .doc = doc,
                         .help_filter = with_default};
-    parsing p = {.out = out};
-    count_positional(command, &p);
+    parsing p = {.command = command, .out = out};
+    count_positional(&p);
     argp_err_exit_status = CANTO_EXIT_CONFIG;
     setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=100", 0); // the note tells what is seen
     bool silent = canto_job_rank_hint() != 0;

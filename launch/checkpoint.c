@@ -211,6 +211,18 @@ canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step
     return canto_store_open(job->mesh.control, dir, step, note_damage, &job->log, reader);
 }
 
+canto_status canto_checkpoint_require(canto_job *job, const char *run, int64_t step,
+                                      canto_store_reader **reader)
+{
+    CANTO_TRY(canto_checkpoint_open(job, run, step, reader));
+    return *reader ? CANTO_OK : canto_checkpoint_none(run);
+}
+
+canto_status canto_checkpoint_none(const char *run)
+{
+    CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint; train first", run);
+}
+
 canto_status canto_checkpoint_set_aside(canto_job *job, const char *run, int64_t step)
 {
     char dir[CANTO_TEXT_MAX + 16];

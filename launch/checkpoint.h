@@ -27,6 +27,10 @@ bool canto_step_read(const char *text, int64_t *step);
 // NULL: there is none; CANTO_ERROR_CHECKPOINT if none is marked as best.
 canto_status canto_checkpoint_open(canto_job *job, const char *run, int64_t step,
                                    canto_store_reader **reader);
+// The same where there has to be one: CANTO_ERROR_CHECKPOINT if there is none.
+canto_status canto_checkpoint_require(canto_job *job, const char *run, int64_t step,
+                                      canto_store_reader **reader);
+canto_status canto_checkpoint_none(const char *run); // that failure; local
 // Local, rank 0. After a run went back to `step`: newer steps, which are damaged, are renamed, so
 // that the run can write them again. Nothing is removed.
 canto_status canto_checkpoint_set_aside(canto_job *job, const char *run, int64_t step);

@@ -29,6 +29,7 @@ static canto_status read_listing(const canto_arguments *a, listing *out)
     if (access(run, F_OK) != 0)
         CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no run: %s", run, strerror(errno));
     canto_checkpoint_dir(run, out->dir);
+    if (access(out->dir, F_OK) != 0) return canto_checkpoint_none(run);
     out->entries = calloc(ENTRIES_MAX, sizeof *out->entries);
     if (!out->entries) CANTO_FAIL(CANTO_ERROR_MEMORY, "ckpt: no memory");
     CANTO_TRY(canto_store_list(out->dir, ENTRIES_MAX, out->entries, &out->n));
@@ -94,11 +95,22 @@ static canto_status list(const listing *l, const canto_arguments *a)
     return CANTO_OK;
 }
 
+// Their own sentences were told.
+static canto_status damaged(const listing *l, int bad, canto_status status)
+{
+    char sentence[CANTO_MESSAGE_MAX];
+    snprintf(sentence, sizeof sentence,
+             "of %d checked in %.300s, not good: %d; a run continues from its newest good one",
+             l->n, l->dir, bad);
+    canto_error_adopt(sentence);
+    return status;
+}
+
 // Every chosen step is checked and told of; the status is that of the first bad one.
 static canto_status verify(const listing *l, const canto_arguments *a)
 {
     canto_status worst = CANTO_OK;
-    char first[CANTO_MESSAGE_MAX] = "";
+    int bad = 0;
     json_t *array = json_array();
     for (int i = 0; i < l->n; i++) {
         int64_t step = l->entries[i].step;
@@ -107,10 +119,8 @@ static canto_status verify(const listing *l, const canto_arguments *a)
         if (!a->json) printf("%10lld  %s\n", (long long)step, verdict);
         json_array_append_new(array, json_pack("{s:I, s:b, s:s}", "step", (json_int_t)step, "good",
                                                status == CANTO_OK, "verdict", verdict));
-        if (status != CANTO_OK && worst == CANTO_OK) {
-            worst = status;
-            snprintf(first, sizeof first, "%s", canto_error_message());
-        }
+        if (status != CANTO_OK && worst == CANTO_OK) worst = status;
+        bad += status != CANTO_OK;
         canto_error_clear();
     }
     if (a->json)
@@ -118,8 +128,7 @@ static canto_status verify(const listing *l, const canto_arguments *a)
     else
         json_decref(array);
     if (l->n == 0) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no such checkpoint", l->dir);
-    if (worst != CANTO_OK) canto_error_adopt(first);
-    return worst;
+    return bad > 0 ? damaged(l, bad, worst) : CANTO_OK;
 }
 
 static int for_listing(const canto_arguments *a,

@@ -45,9 +45,7 @@ static canto_status open_one(canto_job *job, const char *argument, canto_store_r
     char run[CANTO_TEXT_MAX];
     int64_t step;
     CANTO_TRY(split(argument, run, &step));
-    CANTO_TRY(canto_checkpoint_open(job, run, step, reader));
-    if (!*reader) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint", run);
-    return CANTO_OK;
+    return canto_checkpoint_require(job, run, step, reader);
 }
 
 static canto_status open_both(canto_job *job, comparison *c)

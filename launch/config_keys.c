@@ -70,6 +70,14 @@ static const char *backend_note(int index)
     return canto_backends[index]->help;
 }
 
+// Of the backends that a build may leave out.
+static const char *backend_needs(const char *word)
+{
+    if (strcmp(word, "cuda") == 0) return "a build with -DCANTO_CUDA=ON";
+    if (strcmp(word, "shadow") == 0) return "a build with -DCANTO_SHADOW=ON";
+    return NULL;
+}
+
 static void backend_set(void *field, int index)
 {
     *(const canto_backend **)field = canto_backends[index];
@@ -177,7 +185,8 @@ static int recompute_get(const void *field)
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
                                          transport_note};
-static const canto_choices backends = {backend_name, backend_set, backend_get, backend_note};
+static const canto_choices backends = {backend_name, backend_set, backend_get, backend_note,
+                                       backend_needs};
 static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
 static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
 static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};

@@ -33,6 +33,8 @@ typedef struct canto_choices {
     void (*set)(void *field, int index);
     int (*get)(const void *field);  // index, -1: none
     const char *(*note)(int index); // one line about the word; NULL: it speaks for itself
+    // What a word that is not there would need; NULL: nothing would help. The function may be NULL.
+    const char *(*needs)(const char *word);
 } canto_choices;
 
 typedef struct canto_key {

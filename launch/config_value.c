@@ -188,6 +188,10 @@ static canto_status read_choice(const scalar *from, void *base)
         }
     }
     canto_quote quote;
+    const char *needs = choices->needs ? choices->needs(from->text) : NULL;
+    if (needs)
+        return canto_config_fail(from->place, "%s must be one of %s here; '%s' needs %s",
+                                 from->key->name, list, shown(from, &quote), needs);
     return canto_config_fail(from->place, "%s must be one of %s, not '%s'", from->key->name, list,
                              shown(from, &quote));
 }

@@ -170,11 +170,7 @@ int canto_command_eval(const canto_arguments *a)
     canto_job job;
     status = canto_job_open(&config, &job);
     if (status == CANTO_OK)
-        status = canto_checkpoint_open(&job, a->positional[0], a->step, &reader);
-    if (status == CANTO_OK && !reader) {
-        status = canto_error_raise(CANTO_ERROR_CHECKPOINT, __FILE__, __LINE__,
-                                   "%s holds no checkpoint; train first", a->positional[0]);
-    }
+        status = canto_checkpoint_require(&job, a->positional[0], a->step, &reader);
     if (status == CANTO_OK) status = run(&job, reader, &config, a);
     canto_store_close(&reader);
     return canto_job_close(&job, status, 0);

@@ -102,9 +102,7 @@ static canto_status generate_from(canto_store_reader *reader, const canto_argume
 static canto_status generate(canto_job *job, const canto_arguments *a)
 {
     canto_store_reader *reader = NULL;
-    CANTO_TRY(canto_checkpoint_open(job, a->positional[0], a->step, &reader));
-    if (!reader)
-        CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no checkpoint; train first", a->positional[0]);
+    CANTO_TRY(canto_checkpoint_require(job, a->positional[0], a->step, &reader));
     canto_status status = generate_from(reader, a);
     canto_store_close(&reader);
     return status;

@@ -27,10 +27,14 @@ static bool is_help(const char *word)
 
 static int refuse(const char *name, const char *second)
 {
-    if (canto_command_is_group(name))
+    if (canto_command_is_group(name) && !second)
         canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
-                          "'%s%s%s' is not a command; `canto %s --help` lists them", name,
-                          second ? " " : "", second ? second : "", name);
+                          "'%s' needs one of its commands; `canto %s --help` lists them", name,
+                          name);
+    else if (canto_command_is_group(name))
+        canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
+                          "'%s %s' is not a command; `canto %s --help` lists them", name, second,
+                          name);
     else
         canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
                           "'%s' is not a command; `canto --help` lists them", name);

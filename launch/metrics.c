@@ -209,7 +209,7 @@ canto_status canto_metrics_read(const char *run, canto_metrics_visit visit, void
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/metrics.jsonl", run);
     FILE *file = fopen(path, "re");
-    if (!file) CANTO_FAIL(CANTO_ERROR_IO, "%s: %s", path, strerror(errno));
+    if (!file) CANTO_FAIL(CANTO_ERROR_IO, "%s holds no run: %s: %s", run, path, strerror(errno));
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;

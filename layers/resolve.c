@@ -72,9 +72,9 @@ static canto_status check_heads(const canto_model_config *config, const canto_mi
         REFUSE("model.mixers %c: kv_heads %d does not divide heads %d", letter, mixer->kv_heads,
                mixer->heads);
     if (!divides(config, given, mixer->heads))
-        REFUSE("model.mixers %c: %d heads do not divide model.d_model = %d%s; set key_dim and "
+        REFUSE("model.mixers %c: %s = %d does not divide model.d_model = %d%s; set key_dim and "
                "value_dim",
-               letter, mixer->heads, config->d_model,
+               letter, given->heads ? "heads" : "model.heads", mixer->heads, config->d_model,
                mixer->kind->key_parts > 1 ? " into even widths" : "");
     if (mixer->key_dim > CANTO_HEAD_DIM_MAX || mixer->value_dim > CANTO_HEAD_DIM_MAX)
         REFUSE("model.mixers %c: key_dim %d or value_dim %d is above %d; raise model.heads or "

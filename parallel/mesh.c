@@ -3,6 +3,12 @@
 
 static canto_status shape(int ranks, int dp, int cp, canto_mesh *out)
 {
+    const bool one = dp >= 0 && cp >= 0 && (dp == 0) != (cp == 0); // the other follows
+    if (one && ranks % (dp + cp) != 0)
+        CANTO_FAIL(CANTO_ERROR_CONFIG,
+                   "%d rank%s cannot be divided by parallel.%s %d; set it to 0 or start a multiple "
+                   "of %d",
+                   ranks, ranks == 1 ? "" : "s", dp > 0 ? "dp" : "cp", dp + cp, dp + cp);
     if (dp >= 0 && cp >= 0) {
         if (cp == 0) cp = dp == 0 ? ranks : ranks / dp;
         if (dp == 0 && cp > 0) dp = ranks / cp;

@@ -26,7 +26,11 @@ canto_status canto_error_raise(canto_status code, const char *file, int line, co
     if (current.size > 1) {
         snprintf(who, sizeof who, "rank %d of %d: ", current.rank, current.size);
     }
-    snprintf(current.text, sizeof current.text, "%s%.380s (%.60s:%d)", who, sentence, file, line);
+    if (code == CANTO_ERROR_CONFIG) // the place to look at is the user's own
+        snprintf(current.text, sizeof current.text, "%s%.440s", who, sentence);
+    else
+        snprintf(current.text, sizeof current.text, "%s%.380s (%.60s:%d)", who, sentence, file,
+                 line);
     return code;
 }
 

@@ -1,8 +1,10 @@
 // Outcome of an operation, and the one sentence that explains a failure.
 //
 // Every function that can fail returns a canto_status. The first site that fails writes one message
-// with rank, file and line; callers only pass the status on. The message is kept per thread, as
-// errno is: this is the one piece of state in the library that is not passed by argument.
+// with rank, file and line (without these two if it is CANTO_ERROR_CONFIG: it tells of a key or an
+// argument, whose place is not in the program); callers only pass the status on. The message is
+// kept per thread, as errno is: this is the one piece of state in the library that is not passed by
+// argument.
 #ifndef CANTO_RUNTIME_STATUS_H
 #define CANTO_RUNTIME_STATUS_H
 

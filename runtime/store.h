@@ -53,10 +53,10 @@ void canto_store_abandon(canto_store_writer **writer);
 // --- reading ---
 
 // Collective. step < 0: the newest committed step that verifies; damaged newer ones are named
-// through `note` on every rank, if not NULL; if all are damaged, the newest one's status. *out =
-// NULL and CANTO_OK when there is no committed checkpoint at all (or dir does not exist). Manifest
-// and the checksum of every file are verified before HDF5 opens it, the shards divided over the
-// ranks.
+// through `note` on every rank, if not NULL; if all are damaged, one sentence names the newest.
+// *out = NULL and CANTO_OK when there is no committed checkpoint at all (or dir does not exist).
+// Manifest and the checksum of every file are verified before HDF5 opens it, the shards divided
+// over the ranks.
 typedef void (*canto_store_note)(void *context, const char *sentence);
 canto_status canto_store_open(canto_comm *comm, const char *dir, int64_t step,
                               canto_store_note note, void *context, canto_store_reader **out);

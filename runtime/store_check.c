@@ -23,7 +23,9 @@ canto_status canto_step_read_manifest(const canto_path *path, char **text, size_
     canto_path file;
     struct stat info;
     if (lstat(path->text, &info) != 0 || !S_ISDIR(info.st_mode)) {
-        CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "there is no committed checkpoint %s", path->text);
+        CANTO_FAIL(CANTO_ERROR_CHECKPOINT,
+                   "there is no committed checkpoint %s; `canto ckpt ls` lists those that are",
+                   path->text);
     }
     CANTO_TRY(canto_path_join(path->text, "manifest.json", &file));
     void *data;

@@ -127,6 +127,18 @@ static void tell(canto_store_note note, void *context, int64_t step, int64_t old
     if (note) note(context, sentence);
 }
 
+// The newest one's sentence tells most; all others went through `note`.
+static canto_status none_is_good(const char *dir, const char *newest)
+{
+    char sentence[CANTO_MESSAGE_MAX];
+    snprintf(sentence, sizeof sentence,
+             "no checkpoint in %.150s is usable; put a good one back, or train in another "
+             "directory: %.300s",
+             dir, newest);
+    canto_error_adopt(sentence);
+    return CANTO_ERROR_CHECKPOINT;
+}
+
 static canto_status open_newest(canto_comm *comm, const char *dir, const int64_t *steps, int count,
                                 canto_store_note note, void *context, canto_store_reader **out)
 {
@@ -137,14 +149,12 @@ static canto_status open_newest(canto_comm *comm, const char *dir, const int64_t
         if (at[0] < 0) break;
         canto_status status = open_step(comm, dir, at[0], out);
         if (!may_fall_back(status)) return status;
-        tell(note, context, at[0], at[1]);
+        // Of a sole one the failure itself tells.
+        if (newest[0] || at[1] > 0) tell(note, context, at[0], at[1]);
         if (!newest[0]) snprintf(newest, sizeof newest, "%s", canto_error_message());
         canto_error_clear();
     }
-    if (!newest[0]) return CANTO_OK;
-    // The newest one's sentence tells most; all others went through `note`.
-    canto_error_adopt(newest);
-    return CANTO_ERROR_CHECKPOINT;
+    return newest[0] ? none_is_good(dir, newest) : CANTO_OK;
 }
 
 canto_status canto_store_open(canto_comm *comm, const char *dir, int64_t step,

@@ -55,6 +55,17 @@ load helpers
     run -3 "$canto" ckpt verify "$run_dir" --step 7
     run -3 "$canto" ckpt verify "$BATS_TEST_TMPDIR/nowhere"
     run -3 "$canto" ckpt ls "$BATS_TEST_TMPDIR/nowhere"
+    run -3 "$canto" ckpt ls "$BATS_TEST_TMPDIR"
+    [[ "$output" == *"holds no checkpoint; train first"* ]]
+    run -3 "$canto" generate "$run_dir" --step 77
+    [[ "$output" == *"no committed checkpoint"*'`canto ckpt ls` lists those that are'* ]]
+    printf 'x' | dd of="$(ls "$run_dir"/checkpoints/step-00000020/shard-*.h5 | head -1)" bs=1 seek=3000 conv=notrunc status=none
+    run -3 "$canto" ckpt verify "$run_dir"
+    [ "$(grep -c "shard-" <<< "$output")" -eq 1 ]
+    [[ "$output" == *"of 2 checked in $run_dir/checkpoints, not good: 1;"* ]]
+    rm -r "$run_dir/checkpoints/step-00000010"
+    run -3 "$canto" generate "$run_dir"
+    [[ "$output" != *"before it"* && "$output" == *"no checkpoint in $run_dir/checkpoints is usable; put a good one back, "*"shard-"* ]]
 }
 
 @test "config show tells value and origin; config keys tells all keys" {
@@ -87,6 +98,7 @@ load helpers
     run -2 "$canto" ckpt list "$run_dir"
     [[ "$output" == *"'ckpt list' is not a command"* ]]
     run -2 "$canto" ckpt
+    [[ "$output" == *"'ckpt' needs one of its commands; "* ]]
     run -2 "$canto" man trian
     run -2 "$canto" eval
     run -3 "$canto" generate "$BATS_TEST_TMPDIR/nowhere"

@@ -194,7 +194,8 @@ static void nothing_to_draw_is_told(void **state)
     CANTO_TEST_FAILS(CANTO_ERROR_IO, "metrics.jsonl holds no step yet",
                      canto_plot_read(run->path, &data));
     canto_plot_free(&data);
-    CANTO_TEST_FAILS(CANTO_ERROR_IO, "/nowhere/run/metrics.jsonl: No such file",
+    CANTO_TEST_FAILS(CANTO_ERROR_IO,
+                     "/nowhere/run holds no run: /nowhere/run/metrics.jsonl: No such file",
                      canto_plot_read("/nowhere/run", &data));
     canto_plot_free(&data);
 }

@@ -189,7 +189,7 @@ static void test_refusals(void **state)
     c = start(), c.mixers[0].normaliser = true, refuse(c, "mixers S: normaliser");
     c = start(), c.mixers[0].decay = CANTO_DECAY_ALIBI, refuse(c, "mixers S: decay");
     c = start(), c.mixers[1].rope = true, refuse(c, "mixers L: with rope");
-    c = start(), c.mixers[0].heads = 5, refuse(c, "5 heads do not divide model.d_model = 48");
+    c = start(), c.mixers[0].heads = 5, refuse(c, "heads = 5 does not divide model.d_model = 48");
     c = start(), c.mixers[0].kv_heads = 3, refuse(c, "kv_heads 3 does not divide heads 4");
     c = start(), c.mixers[0].key_dim = 300, refuse(c, "above 256");
     c = start(), c.d_model = 1028,

@@ -56,12 +56,21 @@ static void test_defaults_and_refusals(void **state)
     CANTO_TEST_OK(canto_mesh_create(canto_test_world, canto_test_device, 0, 0, &mesh));
     check_place(&mesh, 1, ranks);
     canto_mesh_destroy(&mesh);
-    const int wrong[][2] = {{ranks + 1, 1}, {ranks, 2}, {ranks + 1, 0},    {0, ranks + 1},
-                            {-1, 1},        {0, -2},    {1 << 30, 1 << 30}};
+    const int wrong[][2] = {{ranks + 1, 1}, {ranks, 2}, {-1, 1}, {0, -2}, {1 << 30, 1 << 30}};
+    const int alone[][2] = {{ranks + 1, 0}, {0, ranks + 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "is not the number of ranks",
                          canto_mesh_create(canto_test_world, canto_test_device, wrong[i][0],
                                            wrong[i][1], &mesh));
+        canto_mesh_destroy(&mesh);
+    }
+    for (int i = 0; i < 2; i++) {
+        char words[64];
+        snprintf(words, sizeof words, "cannot be divided by parallel.%s %d; set it to 0",
+                 i == 0 ? "dp" : "cp", ranks + 1);
+        CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, words,
+                         canto_mesh_create(canto_test_world, canto_test_device, alone[i][0],
+                                           alone[i][1], &mesh));
         canto_mesh_destroy(&mesh);
     }
 }

@@ -72,7 +72,8 @@ static void test_mesh(void **state)
     assert_int_equal(mesh.gradients->rank, 700);
     assert_int_equal(mesh.gradients->size, 1024);
     canto_mesh_destroy(&mesh);
-    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG, "is not the number of ranks",
+    CANTO_TEST_FAILS(CANTO_ERROR_CONFIG,
+                     "1024 ranks cannot be divided by parallel.dp 3; set it to 0 or",
                      canto_mesh_planned(world, 3, 0, &mesh));
     canto_comm_destroy(&world);
 }
