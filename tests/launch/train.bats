@@ -232,5 +232,5 @@ load helpers
     grep -q $'\rstep 19/20.*left 0:00\033\[K' "$BATS_TEST_TMPDIR/terminal"
     script -qec "$train_line run.dir=$run_dir-2 2> $BATS_TEST_TMPDIR/file" /dev/null
     [ "$(grep -c '^step' "$BATS_TEST_TMPDIR/file")" -eq 20 ]
-    ! grep -q $'\r' "$BATS_TEST_TMPDIR/file"
+    run ! grep -q $'\r' "$BATS_TEST_TMPDIR/file"
 }
