@@ -2,7 +2,7 @@
 load helpers
 
 @test "generate writes the prompt and as many bytes as asked for, the same for the same seed" {
-    run -0 train 1
+    run -0 alone
     "$canto" generate "$run_dir" -p "In the beginning" -n 50 --seed 3 > "$BATS_TEST_TMPDIR/a"
     "$canto" generate "$run_dir" -p "In the beginning" -n 50 --seed 3 > "$BATS_TEST_TMPDIR/b"
     cmp "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b"
@@ -16,7 +16,7 @@ load helpers
 }
 
 @test "generate: any bytes as prompt, none is refused; a vocabulary beyond bytes still writes bytes" {
-    run -0 train 1 model.vocab=300 train.steps=1
+    run -0 alone model.vocab=300 train.steps=1
     "$canto" generate "$run_dir" -p $'\xff\xc3\xa9' -n 200 --temperature 50 > "$BATS_TEST_TMPDIR/a"
     [ "$(wc -c < "$BATS_TEST_TMPDIR/a")" -eq 204 ]
     [ "$(head -c 3 "$BATS_TEST_TMPDIR/a" | od -An -tx1)" = " ff c3 a9" ]
@@ -80,7 +80,7 @@ load helpers
 }
 
 @test "commands of one process do their work once, also under mpirun" {
-    run -0 train 1 train.steps=1
+    run -0 alone train.steps=1
     for command in "ckpt ls $run_dir" "ckpt verify $run_dir" "config show $config" "config keys" man --version --help "generate $run_dir -n 5"; do
         "$canto" $command > "$BATS_TEST_TMPDIR/one"
         on 3 $command > "$BATS_TEST_TMPDIR/three"

@@ -22,12 +22,12 @@ shard() {
     tail -c +50001 "$text" > "$BATS_TEST_TMPDIR/texts/a"
     head -c 9999 "$text" > "$BATS_TEST_TMPDIR/texts/.no/hidden"
     packed=(data.path="$BATS_TEST_TMPDIR/texts" data.separator=$'\n' data.order=packed train.batch=3)
-    run -0 train 1 run.dir="$run_dir-1" "${packed[@]}"
+    run -0 alone run.dir="$run_dir-1" "${packed[@]}"
     [[ "$output" == *"64790 bytes in 3 files"*"order packed"* ]]
     run -75 train 2 "${packed[@]}" parallel.dp=2 train.stop_after=8
-    run -2 train 1 "${packed[@]}" data.order=cut
+    run -2 alone "${packed[@]}" data.order=cut
     [[ "$output" == *"data.order was packed"*"is now cut"* ]]
-    run -0 train 1 "${packed[@]}" data.max_documents=100
+    run -0 alone "${packed[@]}" data.max_documents=100
     field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
     field loss > "$BATS_TEST_TMPDIR/b"
     closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
@@ -40,10 +40,10 @@ shard() {
     shard "$BATS_TEST_TMPDIR/held.bin" 4 1000
     tokens=(data.path="$BATS_TEST_TMPDIR/train.bin" data.held_out_path="$BATS_TEST_TMPDIR/held.bin"
         data.eot=0 data.order=cut train.seq_len=16 model.vocab=1000)
-    run -0 train 1 run.dir="$run_dir-1" "${tokens[@]}"
+    run -0 alone run.dir="$run_dir-1" "${tokens[@]}"
     run -75 train 2 "${tokens[@]}" train.stop_after=8
     [[ "$output" == *"perplexity"* && "$output" != *"bits/byte"* ]]
-    run -0 train 1 "${tokens[@]}"
+    run -0 alone "${tokens[@]}"
     field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
     field loss > "$BATS_TEST_TMPDIR/b"
     closer "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/b" 1e-5
@@ -62,7 +62,7 @@ shard() {
 @test "data that changed since a run began are refused until they are put back" {
     mkdir "$BATS_TEST_TMPDIR/texts"
     cp "$text" "$BATS_TEST_TMPDIR/texts/a"
-    run -75 train 1 data.path="$BATS_TEST_TMPDIR/texts" train.stop_after=3
+    run -75 alone data.path="$BATS_TEST_TMPDIR/texts" train.stop_after=3
     echo more > "$BATS_TEST_TMPDIR/texts/b"
     run -2 train 2 data.path="$BATS_TEST_TMPDIR/texts"
     [ "$(grep -c 'texts is not what it was when this run began' <<< "$output")" -eq 1 ]

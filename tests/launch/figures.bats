@@ -17,10 +17,10 @@ summary() { # JQ: of the latest summary
         and ((([.phases[].mean] | add) - .seconds) | fabs < 1e-9) and .seconds >= .step_s
         and .steps == 8 and .step == 8 and .ranks == 3 and .arena_bytes.min > 0 and .peak_bytes.max > .arena_bytes.max'
     [ "$(summary '.lanes.schedule.bytes + .lanes.gradients.bytes')" -ge "$(jq -s 'map(select(.event == null) | .bytes_sent) | add' "$run_dir/metrics.jsonl")" ]
-    run -0 train 1
+    run -0 alone
     [[ "$output" == *"12 steps of this start on 1 ranks"* ]]
     [ "$(summary '.lanes.gradients.bytes')" -eq 0 ]
-    run -0 train 1
+    run -0 alone
     [[ "$output" != *"steps of this start"* ]]
 }
 

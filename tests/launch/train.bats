@@ -31,7 +31,7 @@ load helpers
 @test "one thread and two have the same bits" {
     for n in 1 2; do
         export OMP_NUM_THREADS=$n
-        run -0 train 1 run.dir="$run_dir-$n" train.seq_len=600 train.steps=6
+        run -0 alone run.dir="$run_dir-$n" train.seq_len=600 train.steps=6
         [[ "$output" == *"threads $n each"* ]]
     done
     diff <(field loss_bits "$run_dir-1/metrics.jsonl") <(field loss_bits "$run_dir-2/metrics.jsonl")
@@ -59,7 +59,7 @@ load helpers
 }
 
 @test "two replicas of two context ranks: losses agree with one rank" {
-    run -0 train 1 run.dir="$run_dir-1"
+    run -0 alone run.dir="$run_dir-1"
     run -0 train 4 parallel.dp=2
     field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
     field loss > "$BATS_TEST_TMPDIR/b"
@@ -75,61 +75,61 @@ load helpers
 }
 
 @test "records beyond the checkpoint are set aside, not lost" {
-    run -75 train 1 train.stop_after=5
+    run -75 alone train.stop_after=5
     echo '{"step": 6, "loss": 1.0}' >> "$run_dir/metrics.jsonl"
     printf '{"step": 7, "lo' >> "$run_dir/metrics.jsonl"
-    run -0 train 1
+    run -0 alone
     [[ "$output" == *"2 records beyond step 5"* ]]
     [ "$(wc -l < "$run_dir/metrics.discarded.jsonl")" -eq 2 ]
     [ "$(field step | sort -n | uniq -d | wc -l)" -eq 0 ]
 }
 
 @test "a step to stop after that is past stops nothing: the same command continues" {
-    run -75 train 1 train.stop_after=5
-    run -0 train 1 train.stop_after=5
+    run -75 alone train.stop_after=5
+    run -0 alone train.stop_after=5
     [[ "$output" == *"done: step 20"* ]]
-    run -0 train 1 run.dir="$run_dir-2" train.stop_after=50
+    run -0 alone run.dir="$run_dir-2" train.stop_after=50
     [[ "$output" == *"done: step 20"* ]]
 }
 
 @test "a run continues in another working directory, with the text named in another way" {
     cp "$text" "$BATS_TEST_TMPDIR/text"
     cd "$BATS_TEST_TMPDIR"
-    run -75 on 1 train "$config" run.dir="$run_dir" data.path=text train.stop_after=5
+    run -75 "$canto" train "$config" run.dir="$run_dir" data.path=text train.stop_after=5
     cd /
-    run -0 on 1 train "$config" run.dir="$run_dir" data.path="$BATS_TEST_TMPDIR/text"
+    run -0 "$canto" train "$config" run.dir="$run_dir" data.path="$BATS_TEST_TMPDIR/text"
     [[ "$output" == *"continues after step 5"* ]]
     run -0 "$canto" eval "$run_dir"
 }
 
 @test "a finished run is left as it is; more steps continue it" {
-    run -0 train 1
+    run -0 alone
     before=$(field loss_bits | md5sum)
-    run -0 train 1
+    run -0 alone
     [ "$before" = "$(field loss_bits | md5sum)" ]
-    run -0 train 1 train.steps=22
+    run -0 alone train.steps=22
     [ "$(field step | tail -1)" -eq 22 ]
 }
 
 @test "a changed key is refused with both values, and nothing changes" {
-    run -75 train 1 train.stop_after=5
+    run -75 alone train.stop_after=5
     before=$(md5sum < "$run_dir/metrics.jsonl")
     run -2 train 2 train.lr=0.5
     [ "$(grep -c 'train.lr.*0.5' <<< "$output")" -eq 1 ]
-    run -2 train 1 model.d_model=64
+    run -2 alone model.d_model=64
     [[ "$output" == *"model.d_model"*"64"* ]]
-    run -2 train 1 train.steps=4 train.stop_after=0
+    run -2 alone train.steps=4 train.stop_after=0
     [[ "$output" == *"train.steps"* ]]
     [ "$before" = "$(md5sum < "$run_dir/metrics.jsonl")" ]
 }
 
 @test "a damaged newest checkpoint is named, and the one before it is used" {
-    run -0 train 1 store.every=10 store.keep_last=2
+    run -0 alone store.every=10 store.keep_last=2
     shard=$(ls "$run_dir"/checkpoints/step-00000020/shard-*.h5)
     printf 'x' | dd of="$shard" bs=1 seek=3000 conv=notrunc status=none
     run -3 "$canto" ckpt verify "$run_dir"
     [[ "$output" == *"shard-"* ]]
-    run -0 train 1 store.every=10 store.keep_last=2
+    run -0 alone store.every=10 store.keep_last=2
     [[ "$output" == *"continues after step 10"* ]]
     [[ "$output" == *"step-00000020"* ]]
     run -0 "$canto" ckpt verify "$run_dir"
@@ -170,11 +170,11 @@ load helpers
 @test "a live owner of the run directory is refused by name; a dead one is taken over" {
     train 1 train.steps=100000 store.every=0 log.every=1 > "$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
     until_true grep -q '^step' "$BATS_TEST_TMPDIR/log"
-    run -3 train 1
+    run -3 alone
     [[ "$output" == *"lock"* ]]
     pkill -KILL -f "canto train .*$run_dir"
     wait || true
-    run -0 train 1
+    run -0 alone
     [[ "$output" == *"lock"* ]]
 }
 
@@ -212,7 +212,7 @@ load helpers
 
 @test "retention and gates need no definition: other ranks, replicas, transports and layouts agree; text is generated" {
     mixed=(model.pattern=RGLS data.separator=$'\n' data.max_documents=64)
-    run -0 train 1 run.dir="$run_dir-1" "${mixed[@]}"
+    run -0 alone run.dir="$run_dir-1" "${mixed[@]}"
     run -75 train 4 "${mixed[@]}" parallel.dp=2 train.stop_after=7
     run -0 train 3 "${mixed[@]}" parallel.linear=lasp1 parallel.layout=contiguous
     field loss "$run_dir-1/metrics.jsonl" > "$BATS_TEST_TMPDIR/a"
