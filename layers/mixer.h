@@ -43,7 +43,7 @@ typedef enum canto_output_gate {
 // A row of the table of kinds. Softmax has no further parameters; linear kinds differ only in
 // these.
 typedef struct canto_mixer_kind {
-    const char *name; // "softmax", "basic", "lightning", "retention", "gla"
+    const char *name; // as in model.mixers: "softmax", "lightning"
     const char *help; // one line, with the paper
     bool softmax;
     canto_feature feature;         // of q and k

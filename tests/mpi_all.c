@@ -1,6 +1,6 @@
 // Runs every module that needs messages, on however many ranks it was started with. Rank 0 reports;
 // the other ranks are silent unless something fails there. A failure on any rank ends the whole job
-// at once, with exit code 1.
+// at once, with exit code 1; a name that is no module's ends it with exit code 2.
 //
 //     [CANTO_TEST_DEVICE=shadow CANTO_SHADOW_SEED=7] mpirun -n 3 build/tests/mpi/messages
 //     [MODULE...]
@@ -71,6 +71,23 @@ static bool chosen(const char *name, int argc, char **argv)
     return !getenv("CANTO_TEST_DEVICE") || !contains(of_the_host, name);
 }
 
+// Whether all names are of modules. Rank 0 says which is not, and what there is.
+static bool names_known(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        int m = 0;
+        while (modules[m] && strcmp(modules[m]->name, argv[i]) != 0) m++;
+        if (modules[m]) continue;
+        if (canto_test_world->rank == 0) {
+            fprintf(stderr, "messages: no module '%s'; there are", argv[i]);
+            for (m = 0; modules[m]; m++) fprintf(stderr, " %s", modules[m]->name);
+            fprintf(stderr, "\n");
+        }
+        return false;
+    }
+    return true;
+}
+
 // Every rank takes another of its kind, where there are several.
 static canto_status open_device(void)
 {
@@ -132,10 +149,8 @@ static int run(const canto_test_module *module)
     return failed;
 }
 
-int main(int argc, char **argv)
+static void run_all(int argc, char **argv)
 {
-    if (open_world() != 0) return 1;
-    canto_error_set_rank(canto_test_world->rank, canto_test_world->size);
     FILE *kept;
     if (!arrange_output(&kept)) canto_comm_abort(canto_test_world, 1);
     for (int i = 0; modules[i]; i++) {
@@ -145,12 +160,20 @@ int main(int argc, char **argv)
         show(kept);
         canto_comm_abort(canto_test_world, 1);
     }
+    if (kept) fclose(kept);
+}
+
+int main(int argc, char **argv)
+{
+    if (open_world() != 0) return 1;
+    canto_error_set_rank(canto_test_world->rank, canto_test_world->size);
+    const bool known = names_known(argc, argv);
+    if (known) run_all(argc, argv);
     if (canto_device_close(&canto_test_device) != CANTO_OK) {
         fprintf(stderr, "%s\n", canto_error_message());
         canto_comm_abort(canto_test_world, 1);
     }
     canto_comm_destroy(&canto_test_world);
     canto_comm_mpi_finalize();
-    if (kept) fclose(kept);
-    return 0;
+    return known ? 0 : 2;
 }

@@ -2,6 +2,7 @@
 // or refused for.
 #include "tests/canto_test.h"
 #include "tests/layers/models.h"
+#include "tests/ref/mixers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -109,7 +110,23 @@ static void test_decays(void **state)
                 tolerance);
 }
 
-// Every kind says what it is; linear kinds without a normaliser column have a norm.
+static void check_column(const char *kind, const char *column, int found, int expected)
+{
+    if (found != expected)
+        fail_msg("kind %s of layers/mixer.c: %s is %d, in tests/ref/mixers.c %d", kind, column,
+                 found, expected);
+}
+
+static void check_kind(const canto_mixer_kind *kind, const canto_mixer_kind *expected)
+{
+#define CHECK(column) check_column(kind->name, #column, (int)kind->column, (int)expected->column)
+    CHECK(softmax), CHECK(feature), CHECK(ones), CHECK(decay), CHECK(output_norm), CHECK(gate);
+    CHECK(scale_q), CHECK(gated), CHECK(rope), CHECK(key_parts), CHECK(value_factor);
+#undef CHECK
+}
+
+// Every kind says what it is and is what the papers say; linear kinds without a normaliser column
+// have a norm.
 static void test_kinds(void **state)
 {
     (void)state;
@@ -117,7 +134,12 @@ static void test_kinds(void **state)
         assert_ptr_equal(canto_mixer_kind_find(kind->name), kind);
         assert_true(kind->help);
         assert_true(kind->softmax || kind->output_norm != CANTO_OUTPUT_NORM_NONE);
+        const canto_mixer_kind *expected = canto_ref_mixer_kind(kind->name);
+        if (!expected) fail_msg("kind %s has no row in tests/ref/mixers.c", kind->name);
+        check_kind(kind, expected);
     }
+    for (const canto_mixer_kind *kind = canto_ref_mixer_kinds; kind->name; kind++)
+        assert_non_null(canto_mixer_kind_find(kind->name));
     assert_null(canto_mixer_kind_find("none"));
 }
 

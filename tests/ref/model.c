@@ -2,6 +2,7 @@
 // rest again.
 #include "tests/ref/model.h"
 
+#include "tests/ref/mixers.h"
 #include "tests/ref/rowwise.h"
 #include "tests/ref/softmax.h"
 
@@ -128,15 +129,26 @@ typedef struct heads {
     double *q, *kv;        // what attention sees
 } heads;
 
+// Not mixer->kind, which is what is tested.
+static const canto_mixer_kind *kind_of(const canto_mixer_config *mixer)
+{
+    const canto_mixer_kind *kind = canto_ref_mixer_kind(mixer->kind->name);
+    if (!kind) {
+        fprintf(stderr, "kind %s has no row in tests/ref/mixers.c\n", mixer->kind->name);
+        abort();
+    }
+    return kind;
+}
+
 static double query_scale(const canto_mixer_config *mixer)
 {
-    return mixer->kind->scale_q ? 1 / sqrt(mixer->key_dim) : 1;
+    return kind_of(mixer)->scale_q ? 1 / sqrt(mixer->key_dim) : 1;
 }
 
 static void project(run *r, const double *x, heads *h)
 {
     const canto_mixer_config *m = canto_model_mixer(r->model->config, r->layer);
-    const canto_feature feature = m->kind->softmax ? CANTO_FEATURE_IDENTITY : m->kind->feature;
+    const canto_feature feature = kind_of(m)->feature;
     *h = (heads){.mixer = m,
                  .q_width = (int64_t)m->heads * m->key_dim,
                  .k_width = (int64_t)m->kv_heads * m->key_dim,
@@ -160,7 +172,7 @@ static void project_backward(run *r, const heads *h, const double *x, double *dq
                              double *dx)
 {
     const canto_mixer_config *m = h->mixer;
-    const canto_feature feature = m->kind->softmax ? CANTO_FEATURE_IDENTITY : m->kind->feature;
+    const canto_feature feature = kind_of(m)->feature;
     double *dk = take(r, r->tokens * h->k_width);
     double *dv = take(r, r->tokens * h->v_width);
     join(r->tokens, h->k_width, h->v_width, dk, dv, dkv, true);
@@ -213,7 +225,7 @@ static void read_out(const run *r, const heads *h, const double *y, double *o, c
 {
     const canto_mixer_config *m = h->mixer;
     const double eps = r->model->config->norm_eps;
-    const int64_t n = m->kind->output_norm == CANTO_OUTPUT_NORM_FULL ? h->o_width : m->value_dim;
+    const int64_t n = kind_of(m)->output_norm == CANTO_OUTPUT_NORM_FULL ? h->o_width : m->value_dim;
     const int64_t rows = r->tokens * h->o_width / n;
     if (m->normaliser && dy)
         canto_ref_normalise_backward(r->tokens * m->heads, m->value_dim, 1e-6, y, dout, dy);
@@ -276,7 +288,7 @@ static double gate_slope(const canto_mixer_kind *kind, double x)
 
 static void linear_mixer_backward(run *r, const linear_pass *p, const double *dout_row, double *dx)
 {
-    const canto_mixer_kind *kind = p->h.mixer->kind;
+    const canto_mixer_kind *kind = kind_of(p->h.mixer);
     const int64_t count = r->tokens * p->h.o_width;
     double *dout = take(r, count);
     double *dgate = take(r, count);
@@ -310,8 +322,8 @@ static void set_shape(const run *r, linear_pass *p)
                                     .key_dim = m->key_dim,
                                     .value_dim = m->value_dim,
                                     .ones = m->normaliser,
-                                    .log_decay = m->kind->gated ? NULL : p->log_decay,
-                                    .gated = m->kind->gated};
+                                    .log_decay = kind_of(m)->gated ? NULL : p->log_decay,
+                                    .gated = kind_of(m)->gated};
 }
 
 static double *linear_mixer(run *r, const double *x, const double *dy, double *dx)
@@ -319,7 +331,7 @@ static double *linear_mixer(run *r, const double *x, const double *dy, double *d
     linear_pass p = {.x = x};
     project(r, x, &p.h);
     set_shape(r, &p);
-    const canto_mixer_kind *kind = p.h.mixer->kind;
+    const canto_mixer_kind *kind = kind_of(p.h.mixer);
     if (kind->gated) forget(r, &p);
     p.y = take(r, r->tokens * p.shape.heads * canto_linear_columns(&p.shape));
     p.o = take(r, r->tokens * p.h.o_width);
@@ -336,7 +348,7 @@ static double *linear_mixer(run *r, const double *x, const double *dy, double *d
 
 static double *mixer(run *r, const double *x, const double *dy, double *dx)
 {
-    const bool softmax = canto_model_mixer(r->model->config, r->layer)->kind->softmax;
+    const bool softmax = kind_of(canto_model_mixer(r->model->config, r->layer))->softmax;
     return softmax ? softmax_mixer(r, x, dy, dx) : linear_mixer(r, x, dy, dx);
 }
 

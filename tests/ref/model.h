@@ -1,6 +1,6 @@
 // The whole model in double precision over the whole stream, forward and backward, written from
 // the formulas in layers/*.c over the other references. Places of parameters come from the tested
-// model's list, numbers do not.
+// model's list, numbers do not, and what a kind of mixer is comes from tests/ref/mixers.h.
 #ifndef CANTO_TESTS_REF_MODEL_H
 #define CANTO_TESTS_REF_MODEL_H
 
