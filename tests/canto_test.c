@@ -3,6 +3,7 @@
 #include "runtime/rng.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,15 +29,21 @@ float *canto_test_take_down(const float *from, int64_t count)
     return copy;
 }
 
+void canto_test_take_message(char out[CANTO_MESSAGE_MAX])
+{
+    snprintf(out, CANTO_MESSAGE_MAX, "%s", canto_error_message());
+    canto_error_clear();
+}
+
 void canto_test_fails(canto_status expected, const char *words, const char *what,
                       canto_status status)
 {
-    const char *message = canto_error_message();
+    char message[CANTO_MESSAGE_MAX];
+    canto_test_take_message(message);
     if (status != expected || !strstr(message, words)) {
         fail_msg("%s: got '%s' (%s), expected '%s' with \"%s\"", what, canto_status_name(status),
                  message, canto_status_name(expected), words);
     }
-    canto_error_clear();
 }
 
 double canto_test_error(int64_t n, const float *x, const double *ref)

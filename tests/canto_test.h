@@ -13,16 +13,22 @@
 #include "runtime/device.h"
 #include "runtime/status.h"
 
-// Fails the test with the stored sentence unless the call returns CANTO_OK.
+// Fails the test with the stored sentence unless the call returns CANTO_OK; clears it then, so that
+// the tests after it have sentences of their own.
 #define CANTO_TEST_OK(call)                                                                        \
     do {                                                                                           \
         canto_status canto_test_status = (call);                                                   \
-        if (canto_test_status != CANTO_OK)                                                         \
+        if (canto_test_status != CANTO_OK) {                                                       \
+            char canto_test_message[CANTO_MESSAGE_MAX];                                            \
+            canto_test_take_message(canto_test_message);                                           \
             fail_msg("%s: %s: %s", #call, canto_status_name(canto_test_status),                    \
-                     canto_error_message());                                                       \
+                     canto_test_message);                                                          \
+        }                                                                                          \
     } while (0)
+void canto_test_take_message(char out[CANTO_MESSAGE_MAX]);
 
-// Expects a failure with this status, and that its sentence contains `words`; clears it.
+// Expects a failure with this status, and that its sentence contains `words`; clears it, whatever
+// comes.
 #define CANTO_TEST_FAILS(expected, words, call) canto_test_fails((expected), (words), #call, (call))
 void canto_test_fails(canto_status expected, const char *words, const char *what,
                       canto_status status);

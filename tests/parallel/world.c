@@ -4,6 +4,8 @@
 
 #include "runtime/rng.h"
 
+#include <stdio.h>
+
 int64_t roll(dice *d, int64_t sides)
 {
     return canto_rng_below(d->seed, CANTO_RNG_TEST, d->n++, sides);
@@ -112,6 +114,7 @@ static void create(world *w, const world_desc *desc)
 
 void world_open(world *w, world_desc desc)
 {
+    w->layout = desc.layout;
     CANTO_TEST_OK(canto_arena_create_measuring(&w->arena));
     create(w, &desc);
     size_t bytes = w->arena.peak;
@@ -141,4 +144,12 @@ void world_documents(world *w, int n, const int64_t *starts, int64_t left, int64
 void world_schedule(world *w, const canto_strategy *strategy)
 {
     CANTO_TEST_OK(canto_schedule_make(&w->schedule, strategy, &w->needs, &w->shards));
+}
+
+const char *world_name(const world *w, const canto_strategy *strategy, char out[WORLD_NAME_MAX])
+{
+    snprintf(out, WORLD_NAME_MAX, "%s, %s on %d ranks, %lld tokens, %d bands", strategy->name,
+             canto_layout_name(w->layout), w->shards.size, (long long)w->shards.length,
+             w->mask.bands_n);
+    return out;
 }

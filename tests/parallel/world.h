@@ -47,6 +47,7 @@ typedef struct random_case {
 void roll_case(dice *d, int size, int64_t length, int documents_max, random_case *out);
 
 typedef struct world {
+    canto_layout layout;
     canto_arena arena;
     canto_shards shards;
     canto_mask mask;
@@ -61,5 +62,9 @@ void world_open_case(world *w, const random_case *c, int rank); // with mask and
 void world_window(world *w, int64_t left, int64_t right);
 void world_documents(world *w, int n, const int64_t *starts, int64_t left, int64_t right);
 void world_schedule(world *w, const canto_strategy *strategy);
+
+// "ring, zigzag on 4 ranks, 64 tokens, 3 bands": what a failure is about.
+enum { WORLD_NAME_MAX = 128 };
+const char *world_name(const world *w, const canto_strategy *strategy, char out[WORLD_NAME_MAX]);
 
 #endif
