@@ -23,16 +23,31 @@ typedef struct outcome {
 } outcome;
 
 typedef struct division {
-    const char *softmax, *linear;
+    const canto_strategy *softmax;
+    const canto_transport *linear;
     canto_layout layout;
 } division;
 
-static const division divisions[] = {
-    {"ring", "lasp2", CANTO_LAYOUT_ZIGZAG},
-    {"gather", "lasp1", CANTO_LAYOUT_CONTIGUOUS},
-    {"ring", "lasp1", CANTO_LAYOUT_ZIGZAG},
-    {"gather", "lasp2", CANTO_LAYOUT_CONTIGUOUS},
-};
+enum { DIVISIONS_MAX = 32, RANKS_MAX = 8 };
+static const int weights[RANKS_MAX] = {2, 1, 3, 1, 2, 1, 3, 1};
+
+// Every strategy for this number of ranks with every transport; layouts in turn, so that all three
+// are met.
+static int list_divisions(division divisions[DIVISIONS_MAX])
+{
+    const int size = canto_test_world->size;
+    int n = 0;
+    assert_true(size <= RANKS_MAX);
+    for (int s = 0; canto_strategies[s]; s++) {
+        if (!canto_strategies[s]->applicable(size)) continue;
+        for (int t = 0; canto_transports[t]; t++) {
+            assert_true(n < DIVISIONS_MAX);
+            const canto_layout layout = (canto_layout)(n % (CANTO_LAYOUT_UNEVEN + 1));
+            divisions[n++] = (division){canto_strategies[s], canto_transports[t], layout};
+        }
+    }
+    return n;
+}
 
 static const canto_documents texts[] = {
     {4, (int64_t[]){0, 1, 120, 127, TOKENS}},
@@ -43,8 +58,9 @@ static void open(trainer *t, const canto_model_config *config, const division *h
 {
     const trainer_desc desc = {.config = config,
                                .layout = how->layout,
-                               .softmax = canto_strategy_find(how->softmax),
-                               .linear = canto_transport_find(how->linear),
+                               .weights = how->layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
+                               .softmax = how->softmax,
+                               .linear = how->linear,
                                .dp = 1,
                                .sequences_n = 1,
                                .sequence_length = TOKENS,
@@ -109,8 +125,9 @@ static void check_bits(int which, const division *how, const canto_documents *do
         trainer_load(&t, documents, tokens, targets);
         run(&t, &outcomes[choice]);
         trainer_close(&t);
-        snprintf(what, sizeof what, "%s, %s, %s, recompute %s", models_name(which), how->softmax,
-                 how->linear, canto_recompute_name(choice));
+        snprintf(what, sizeof what, "%s, %s, %s, %s, recompute %s", models_name(which),
+                 how->softmax->name, how->linear->name, canto_layout_name(how->layout),
+                 canto_recompute_name(choice));
         compare(what, &outcomes[0], &outcomes[choice]);
     }
     for (int choice = 0; choice < CHOICES_N; choice++) free(outcomes[choice].grads);
@@ -119,7 +136,8 @@ static void check_bits(int which, const division *how, const canto_documents *do
 static void test_bits(void **state)
 {
     (void)state;
-    const int divisions_n = sizeof divisions / sizeof *divisions;
+    division divisions[DIVISIONS_MAX];
+    const int divisions_n = list_divisions(divisions);
     for (int which = 0; which < MODELS_N; which++) {
         for (int d = 0; d < divisions_n; d++) check_bits(which, &divisions[d], &texts[0]);
         check_bits(which, &divisions[which % divisions_n], &texts[1]);
@@ -127,6 +145,8 @@ static void test_bits(void **state)
 }
 
 // --- memory ---
+
+static const division ring = {&canto_strategy_ring, &canto_transport_lasp2, CANTO_LAYOUT_ZIGZAG};
 
 static int64_t rows_bytes(int64_t tokens, int64_t width)
 {
@@ -161,7 +181,7 @@ static void test_memory(void **state)
         for (int choice = 0; choice < CHOICES_N; choice++) {
             trainer t;
             config.recompute = (canto_recompute)choice;
-            open(&t, &config, &divisions[0]);
+            open(&t, &config, &ring);
             step[choice] = (int64_t)t.arenas.step.peak;
             work[choice] = (int64_t)t.arenas.work.peak;
             rest = rows_bytes(t.plan.tokens, config.d_model) +
@@ -206,7 +226,7 @@ static void check_floats(int which, int choice, int lightning, int softmax)
     models_config(which, &config);
     assert_int_equal(config.layers, lightning + softmax);
     config.recompute = (canto_recompute)choice;
-    open(&t, &config, &divisions[0]);
+    open(&t, &config, &ring);
     const int64_t token =
         AROUND + lightning * lightning_floats[choice] + softmax * softmax_floats[choice];
     const int64_t fixed = lightning * (t.plan.segments * STATE + 2); // 2 decays

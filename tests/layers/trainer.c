@@ -14,6 +14,7 @@ static void make(trainer *t)
     const canto_plan_desc plan = {.mesh = &t->mesh,
                                   .device = canto_test_device,
                                   .layout = desc->layout,
+                                  .weights = desc->weights,
                                   .softmax = desc->softmax,
                                   .linear = desc->linear,
                                   .sequences_n = desc->sequences_n,

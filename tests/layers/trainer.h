@@ -10,6 +10,7 @@
 typedef struct trainer_desc {
     const canto_model_config *config;
     canto_layout layout;
+    const int *weights; // borrowed, of the uneven layout
     const canto_strategy *softmax;
     const canto_transport *linear;
     int dp; // the rest is context parallel
