@@ -182,17 +182,19 @@ static int recompute_get(const void *field)
     return (int)*(const canto_recompute *)field;
 }
 
-static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note};
+static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note,
+                                         NULL};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
-                                         transport_note};
+                                         transport_note, NULL};
 static const canto_choices backends = {backend_name, backend_set, backend_get, backend_note,
                                        backend_needs};
-static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note};
-static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL};
-static const canto_choices decays = {decay_name, decay_set, decay_get, NULL};
-static const canto_choices data_orders = {canto_data_order_name, order_set, order_get, order_note};
+static const canto_choices kinds = {kind_name, kind_set, kind_get, kind_note, NULL};
+static const canto_choices layouts = {canto_layout_name, layout_set, layout_get, NULL, NULL};
+static const canto_choices decays = {decay_name, decay_set, decay_get, NULL, NULL};
+static const canto_choices data_orders = {canto_data_order_name, order_set, order_get, order_note,
+                                          NULL};
 static const canto_choices recomputes = {canto_recompute_name, recompute_set, recompute_get,
-                                         canto_recompute_help};
+                                         canto_recompute_help, NULL};
 
 #define FIELD(member)                                                                              \
     .offset = offsetof(canto_config, member), .size = sizeof(((canto_config *)0)->member)

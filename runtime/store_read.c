@@ -133,7 +133,7 @@ static canto_status none_is_good(const char *dir, const char *newest)
     char sentence[CANTO_MESSAGE_MAX];
     snprintf(sentence, sizeof sentence,
              "no checkpoint in %.150s is usable; put a good one back, or train in another "
-             "directory: %.300s",
+             "directory: %.250s",
              dir, newest);
     canto_error_adopt(sentence);
     return CANTO_ERROR_CHECKPOINT;

@@ -3,6 +3,8 @@
 
 #include "parallel/mesh.h"
 
+#include <stdio.h>
+
 static void check_place(const canto_mesh *mesh, int dp, int cp)
 {
     const int rank = canto_test_world->rank;
