@@ -89,7 +89,7 @@ static canto_status list(const listing *l, const canto_arguments *a)
         const int place = place_of(l, e->step);
         printf("%10lld %7d %8d %12lld  %-20s", (long long)e->step, e->shards, e->tensors,
                (long long)e->bytes, e->time);
-        if (place > 0) printf("  best %d, loss %.4f", place, l->marks.list[place - 1].loss);
+        if (place > 0) printf("  best %d, loss %.4f nats", place, l->marks.list[place - 1].loss);
         putchar('\n');
     }
     return CANTO_OK;

@@ -81,6 +81,39 @@ static void note_key(void *context, const char *key, const char *a, const char *
     if (!c->json) printf("%-24s %s | %s%s\n", key, a, b, fixed ? "" : "  (free to differ)");
 }
 
+// "state" is an object of numbers and words: the fields of one beside those of the other.
+static void note_fields(comparison *c, const json_t *from, const json_t *a, const json_t *b,
+                        bool all)
+{
+    const char *name;
+    json_t *value; // jansson's walk takes no const
+    json_object_foreach((json_t *)from, name, value)
+    {
+        const json_t *x = json_object_get(a, name), *y = json_object_get(b, name);
+        if ((!all && x && y) || (x && y && json_equal(x, y))) continue;
+        char *texts[] = {json_dumps(x, JSON_ENCODE_ANY), json_dumps(y, JSON_ENCODE_ANY)};
+        char key[64];
+        snprintf(key, sizeof key, "state.%.50s", name);
+        note_key(c, key, texts[0] ? texts[0] : "none", texts[1] ? texts[1] : "none", true);
+        free(texts[0]);
+        free(texts[1]);
+    }
+}
+
+static void compare_states(comparison *c, const char *const texts[2])
+{
+    if (strcmp(texts[0], texts[1]) == 0) return;
+    json_t *a = json_loads(texts[0], 0, NULL), *b = json_loads(texts[1], 0, NULL);
+    if (json_is_object(a) && json_is_object(b)) {
+        note_fields(c, a, a, b, true);
+        note_fields(c, b, a, b, false); // those that only b has
+    } else {
+        note_key(c, "state", texts[0], texts[1], true);
+    }
+    json_decref(a);
+    json_decref(b);
+}
+
 static canto_status compare_config(comparison *c)
 {
     canto_config configs[2];
@@ -91,7 +124,7 @@ static canto_status compare_config(comparison *c)
         states[i] = canto_store_text(c->readers[i], "state");
         if (!states[i]) states[i] = "none";
     }
-    if (strcmp(states[0], states[1]) != 0) note_key(c, "state", states[0], states[1], true);
+    compare_states(c, states);
     return CANTO_OK;
 }
 

@@ -84,7 +84,7 @@ const canto_command canto_commands[] = {
      .examples = "canto plot RUN --output /tmp/plots\n"
                  "canto plot RUN --json\n",
      .alone = true, .run = canto_command_plot},
-    {.name = "man", .positional = "[COMMAND]",
+    {.name = "man", .positional = "[COMMAND] [WORD]",
      .summary = "a manual page",
      .text = "Prints the manual page of the program, or of one of its commands.",
      .examples = "canto man train | man -l -\n",
@@ -109,6 +109,7 @@ const canto_word canto_words[] = {
      "a key of the configuration and its value, before which the file's gives way; `canto config "
      "keys` lists them"},
     {"COMMAND", CANTO_COMPLETES_COMMAND, "the first word of a command's name"},
+    {"WORD", CANTO_COMPLETES_NOTHING, "the second word of its name"},
     {"FILE", CANTO_COMPLETES_FILE, NULL},
     {"DIR", CANTO_COMPLETES_DIRECTORY, NULL},
     {.word = NULL},

@@ -3,6 +3,7 @@
 #include "launch/doctor.h"
 
 #include "launch/version.h"
+#include "launch/amount.h"
 #include "runtime/device.h"
 #include "runtime/probe.h"
 
@@ -134,11 +135,13 @@ void canto_look_at_topology(const canto_patient *patient, canto_finding *out)
                    "hwloc finds no processors");
         return;
     }
-    canto_find(out, CANTO_VERDICT_OK, NULL,
-               "%d packages, %d NUMA nodes, %d cores, %d processors (%d for this process), last "
-               "cache %.0f MB",
-               c.packages, c.numa_nodes, c.cores, c.processors, c.allowed,
-               (double)c.cache_bytes / 1e6);
+    canto_find(
+        out, CANTO_VERDICT_OK, NULL,
+        "%d package%s, %d NUMA node%s, %d core%s, %d processor%s (%d for this process), last "
+        "cache %.0f MB",
+        c.packages, canto_plural(c.packages), c.numa_nodes, canto_plural(c.numa_nodes), c.cores,
+        canto_plural(c.cores), c.processors, canto_plural(c.processors), c.allowed,
+        (double)c.cache_bytes / 1e6);
 }
 
 void canto_look_at_threads(const canto_patient *patient, canto_finding *out)

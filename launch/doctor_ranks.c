@@ -3,6 +3,7 @@
 #include "launch/doctor.h"
 
 #include "launch/exit_code.h"
+#include "launch/amount.h"
 #include "runtime/clock.h"
 #include "runtime/probe.h"
 #include "runtime/store_file.h"
@@ -49,8 +50,9 @@ void canto_look_at_launcher(const canto_patient *patient, canto_finding *out)
                *over = getenv("OMPI_MCA_rmaps_base_oversubscribe");
     const int cores = canto_probe_cores_look().cores;
     if (patient->launched)
-        canto_find(out, CANTO_VERDICT_OK, NULL, "%d ranks, %s slots", patient->world->size,
-                   slots ? slots : "an unknown number of");
+        canto_find(out, CANTO_VERDICT_OK, NULL, "%d rank%s, %s slot%s", patient->world->size,
+                   canto_plural(patient->world->size), slots ? slots : "an unknown number of",
+                   slots && strcmp(slots, "1") == 0 ? "" : "s");
     else if (!canto_program_found("mpirun", sizeof path, path))
         canto_find(out, CANTO_VERDICT_FAIL, "apt-get install openmpi-bin, or load its module",
                    "mpirun is not found in PATH");
@@ -60,7 +62,8 @@ void canto_look_at_launcher(const canto_patient *patient, canto_finding *out)
                    "another user",
                    "%.150s refuses to start anything for root", path);
     else
-        canto_find(out, CANTO_VERDICT_OK, NULL, "%.150s; %d slots on this host%s", path, cores,
+        canto_find(out, CANTO_VERDICT_OK, NULL, "%.150s; %d slot%s on this host%s", path, cores,
+                   canto_plural(cores),
                    over ? ", more are allowed" : ", more with --oversubscribe");
 }
 
@@ -206,7 +209,8 @@ void canto_look_at_ranks(const canto_patient *patient, canto_finding *out)
                  ranks_beside(&p, r));
         hosts++;
     }
-    canto_find(out, CANTO_VERDICT_OK, NULL, "%d on %d hosts (%s)", p.n, hosts, list);
+    canto_find(out, CANTO_VERDICT_OK, NULL, "%d on %d host%s (%s)", p.n, hosts, canto_plural(hosts),
+               list);
     free(p.all);
 }
 
@@ -255,8 +259,9 @@ void canto_look_at_sharing(const canto_patient *patient, canto_finding *out)
                crowded ? "start at most one rank a core (mpirun -n), or more hosts"
                : many  ? "unset OMP_NUM_THREADS, or bind ranks (--bind-to core)"
                        : NULL,
-               "%d ranks share %d cores, %d threads each", threads.sharing, threads.cores,
-               threads.threads);
+               "%d rank%s on %d core%s, %d thread%s each", threads.sharing,
+               canto_plural(threads.sharing), threads.cores, canto_plural(threads.cores),
+               threads.threads, canto_plural(threads.threads));
 }
 
 // --- messages ---

@@ -6,6 +6,7 @@
 #include "launch/checkpoint.h"
 #include "launch/plan.h"
 #include "launch/run_dir.h"
+#include "launch/amount.h"
 #include "runtime/process.h"
 
 #include <jansson.h>
@@ -109,7 +110,8 @@ static void print_text(const dry *d)
 {
     const long long step = d->step, steps = d->config->train.steps;
     if (d->step == 0)
-        printf("run %s: would start, for %lld steps\n", d->config->run.dir, steps);
+        printf("run %s: would start, for %lld step%s\n", d->config->run.dir, steps,
+               canto_plural(steps));
     else if (d->step >= d->config->train.steps)
         printf("run %s: is done after step %lld of %lld\n", d->config->run.dir, step, steps);
     else

@@ -5,13 +5,20 @@
 
 enum { NAME_WIDTH = 12 };
 
+static void write_row(const char *name, const char *arguments, bool options, const char *summary,
+                      FILE *stream)
+{
+    const char *rest = !options ? "" : *arguments ? " [OPTION...]" : "[OPTION...]";
+    fprintf(stream, *arguments || options ? "  canto %-*s  %s%s\n" : "  canto %*s%s%s\n",
+            *arguments || options ? NAME_WIDTH : 0, name, arguments, rest);
+    fprintf(stream, "        %-*s  %s\n", NAME_WIDTH, "", summary);
+}
+
 static void write_commands(const char *group, FILE *stream)
 {
     for (const canto_command *c = canto_commands; c->name; c++) {
         if (group && !canto_command_in_group(c, group)) continue;
-        fprintf(stream, "  canto %-*s  %s%s\n        %-*s  %s\n", NAME_WIDTH, c->name,
-                c->positional, c->options ? *c->positional ? " [OPTION...]" : "[OPTION...]" : "",
-                NAME_WIDTH, "", c->summary);
+        write_row(c->name, c->positional, c->options != NULL, c->summary, stream);
     }
 }
 
@@ -26,8 +33,7 @@ void canto_help_write(const char *group, FILE *stream)
     fprintf(stream, "canto %s: trains and runs language models on long sequences, over MPI\n\n",
             canto_version());
     write_commands(NULL, stream);
-    fprintf(stream, "  canto %-*s\n        %-*s  this build and its libraries\n\n", NAME_WIDTH,
-            "--version", NAME_WIDTH, "");
-    fprintf(stream, "`canto COMMAND --help` tells more. Exit codes:\n\n");
+    write_row("--version", "", false, "this build and its libraries", stream);
+    fprintf(stream, "\n`canto COMMAND --help` tells more. Exit codes:\n\n");
     canto_exit_table(stream, false);
 }

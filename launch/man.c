@@ -29,7 +29,9 @@ static void write_synopsis(const canto_command *command)
                p.repeated ? "..." : "");
     for (const canto_option *o = canto_options; o->name; o++) {
         if (!canto_command_takes(command, o)) continue;
-        printf("[\\fB\\-\\-");
+        putchar('[');
+        if (o->letter) printf("\\fB\\-%c\\fR|", o->letter);
+        printf("\\fB\\-\\-");
         canto_roff_write(o->name, stdout);
         printf(o->value ? "\\fR=\\fI%s\\fR]\n" : "\\fR]\n", o->value);
     }
@@ -68,12 +70,17 @@ static void write_options(const canto_command *command)
     }
 }
 
-static void write_examples(const canto_command *command)
+// Of all commands of a group.
+static void write_examples(const char *group)
 {
-    if (!command->examples) return;
-    printf(".PP\n.nf\n.RS\n");
-    canto_roff_write(command->examples, stdout);
-    printf(".RE\n.fi\n");
+    const char *heading = ".SH EXAMPLES\n.nf\n";
+    for (const canto_command *c = canto_commands; c->name; c++) {
+        if (!c->examples || !canto_command_in_group(c, group)) continue;
+        printf("%s", heading);
+        canto_roff_write(c->examples, stdout);
+        heading = "";
+    }
+    if (!*heading) printf(".fi\n");
 }
 
 // The page of a command, or of a group of them with a section for each.
@@ -98,8 +105,8 @@ static void write_page(const char *group)
         if (strchr(c->name, ' ')) printf(".SS canto %s\n", c->name);
         write_sentence(c->text);
         write_options(c);
-        write_examples(c);
     }
+    write_examples(group);
     printf(".SH SEE ALSO\n.BR canto (1)\ntells of exit codes, signals and the keys of a "
            "configuration.\n");
 }
@@ -143,19 +150,29 @@ static void write_overview(void)
     write_see_also();
 }
 
+// Of a command, or of a group alone, has a page.
+static bool has_page(const canto_arguments *a)
+{
+    char *words[] = {(char *)"canto", a->positional[0],
+                     a->positional_n > 1 ? a->positional[1] : NULL};
+    int taken;
+    if (a->positional_n == 1 && canto_command_is_group(words[1])) return true;
+    return canto_command_find(a->positional_n + 1, words, &taken) && taken == a->positional_n;
+}
+
 int canto_command_man(const canto_arguments *a)
 {
-    const char *group = a->positional_n > 0 ? a->positional[0] : NULL;
-    for (const canto_command *c = canto_commands; group && c->name; c++) {
-        if (!canto_command_in_group(c, group)) continue;
-        write_page(group);
-        return CANTO_EXIT_DONE;
-    }
-    if (!group) {
+    if (a->positional_n == 0) {
         write_overview();
         return CANTO_EXIT_DONE;
     }
+    if (has_page(a)) {
+        write_page(a->positional[0]);
+        return CANTO_EXIT_DONE;
+    }
+    const bool two = a->positional_n > 1;
     canto_error_raise(CANTO_ERROR_CONFIG, __FILE__, __LINE__,
-                      "man: '%s' is not a command; `canto --help` lists them", group);
+                      "man: '%s%s%s' is not a command; `canto --help` lists them", a->positional[0],
+                      two ? " " : "", two ? a->positional[1] : "");
     return canto_job_refuse(CANTO_ERROR_CONFIG);
 }

@@ -1,27 +1,11 @@
-// Fixed-width tables; bytes are exact below a million, then in MB, GB and so on of 1000.
+// Fixed-width tables.
 #include "launch/plan_report.h"
+
+#include "launch/amount.h"
 
 #include <jansson.h>
 
 enum { NAME_WIDTH = 18 };
-
-typedef struct {
-    char text[24];
-} amount;
-
-static amount bytes_text(int64_t bytes)
-{
-    static const char *const units[] = {"MB", "GB", "TB", "PB"};
-    amount out;
-    double value = (double)bytes / 1e6;
-    int unit = 0;
-    for (; value >= 9999.95 && unit < 3; unit++) value /= 1000;
-    if (bytes < 1000000)
-        snprintf(out.text, sizeof out.text, "%lld B", (long long)bytes);
-    else
-        snprintf(out.text, sizeof out.text, "%.1f %s", value, units[unit]);
-    return out;
-}
 
 // --- prices ---
 
@@ -29,11 +13,12 @@ static void print_row(const canto_price_row *row, int cp, bool softmax, FILE *st
 {
     fprintf(stream, "%c %-*s ", row->chosen ? '*' : ' ', NAME_WIDTH, row->name);
     if (!row->works) {
-        fprintf(stream, "cannot work on %d context ranks\n", cp);
+        fprintf(stream, "cannot work on %d context rank%s\n", cp, canto_plural(cp));
         return;
     }
-    fprintf(stream, "%12lld %12s %12s", (long long)row->messages, bytes_text(row->bytes).text,
-            bytes_text(row->part_bytes + row->sum_bytes).text);
+    fprintf(stream, "%12lld %12s %12s", (long long)row->messages,
+            canto_amount_bytes(row->bytes).text,
+            canto_amount_bytes(row->part_bytes + row->sum_bytes).text);
     if (softmax) fprintf(stream, " %11.2f", row->busiest);
     fputc('\n', stream);
 }
@@ -55,18 +40,19 @@ static void print_prices(const canto_plan_report *r, FILE *stream)
     const canto_step_price *p = &r->price;
     const canto_config *config = r->config;
     fprintf(stream,
-            "%d ranks: %d replicas of %d context ranks, layout %s\n"
+            "%d rank%s: %d replica%s of %d context rank%s, layout %s\n"
             "a step reads %lld x %lld x %lld tokens; %.2f M parameters\n",
-            r->ranks, r->dp, r->cp, canto_layout_name((int)config->parallel.layout),
+            r->ranks, canto_plural(r->ranks), r->dp, canto_plural(r->dp), r->cp,
+            canto_plural(r->cp), canto_layout_name((int)config->parallel.layout),
             (long long)config->train.accumulate, (long long)config->train.batch,
             (long long)config->train.seq_len, (double)p->parameters / 1e6);
     print_rows("softmax", p->softmax_layers, p->softmax_n, p->softmax, r->cp, stream);
     print_rows("linear", p->linear_layers, p->linear_n, p->linear, r->cp, stream);
     fprintf(stream, "\n  %-*s %12lld %12s\n", NAME_WIDTH, "gradients",
-            (long long)p->gradient_messages, bytes_text(p->gradient_bytes).text);
+            (long long)p->gradient_messages, canto_amount_bytes(p->gradient_bytes).text);
     fprintf(stream, "  %-*s %12lld %12s  %s a rank\n\n", NAME_WIDTH, "a step (*)",
-            (long long)p->messages, bytes_text(p->bytes).text,
-            bytes_text(p->bytes / r->ranks).text);
+            (long long)p->messages, canto_amount_bytes(p->bytes).text,
+            canto_amount_bytes(p->bytes / r->ranks).text);
     fprintf(stream,
             "messages and bytes: of all ranks in one step, forward and backward; buffers: of the "
             "rank\nthat keeps most of others' keys, values, sums or states; busiest: pairs of the "
@@ -77,7 +63,8 @@ static void print_prices(const canto_plan_report *r, FILE *stream)
 
 static void print_amounts(const char *what, int64_t least, int64_t most, FILE *stream)
 {
-    fprintf(stream, "  %-24s %12s %12s\n", what, bytes_text(least).text, bytes_text(most).text);
+    fprintf(stream, "  %-24s %12s %12s\n", what, canto_amount_bytes(least).text,
+            canto_amount_bytes(most).text);
 }
 
 static void print_memory(const canto_plan_report *r, FILE *stream)
@@ -91,15 +78,19 @@ static void print_memory(const canto_plan_report *r, FILE *stream)
     print_amounts("= from the start on", least->arenas, most->arenas, stream);
     print_amounts("while saving, more", least->saving, most->saving, stream);
     if (r->process) print_amounts("the program itself", r->process, r->process, stream);
-    print_amounts("= at most", least->arenas + least->saving + r->process,
+    print_amounts(r->process ? "= at most" : "= without the program",
+                  least->arenas + least->saving + r->process,
                   most->arenas + most->saving + r->process, stream);
     fprintf(stream,
             "a rank's own share of the optimizer, 12 P/W bytes (a value and two moments of each "
             "of its\nparameters; the moments are the line above, the value lies in the "
             "parameters): %s to %s\n",
-            bytes_text(least->owned).text, bytes_text(most->owned).text);
+            canto_amount_bytes(least->owned).text, canto_amount_bytes(most->owned).text);
     if (r->memory_n < r->ranks)
-        fprintf(stream, "(of %d of the %d ranks: first, middle and last)\n", r->memory_n, r->ranks);
+        fprintf(stream,
+                "least and most are those of the first two ranks of %d, the middle two and the "
+                "last two\n",
+                r->ranks);
 }
 
 void canto_plan_report_print(const canto_plan_report *report, FILE *stream)

@@ -5,6 +5,7 @@
 #include "launch/exit_code.h"
 #include "launch/job.h"
 #include "launch/plot_files.h"
+#include "launch/amount.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -60,8 +61,9 @@ static canto_status draw(const canto_plot_data *data, const canto_arguments *arg
         printf("%s/times.svg\n", dir);
     else
         printf("no times.svg: the steps were written without times of ranks\n");
-    printf("%lld steps, %lld evaluations; the figures are in the CSV files there\n",
-           (long long)data->steps, (long long)data->evaluations_n);
+    printf("%lld step%s, %lld evaluation%s; the figures are in the CSV files there\n",
+           (long long)data->steps, canto_plural(data->steps), (long long)data->evaluations_n,
+           canto_plural(data->evaluations_n));
     return CANTO_OK;
 }
 

@@ -150,15 +150,17 @@ static void group(canto_plot_data *data)
     }
 }
 
-// Means over a window around each point, cut at both ends.
+// Means over a window around each point; at an end it is cut on the side of the end alone, so that
+// the last values are as smooth as the others.
 static void smooth(canto_plot_data *data)
 {
     const int64_t part = data->points_n / SMOOTH_PART;
     const int64_t reach = part > SMOOTH_LEAST ? part : SMOOTH_LEAST;
     for (int64_t i = 0; i < data->points_n; i++) {
-        const int64_t room = i < data->points_n - 1 - i ? i : data->points_n - 1 - i;
-        const int64_t to = reach < room ? reach : room;
-        const canto_plot_point mean = join_points(data->points + i - to, 2 * to + 1);
+        const int64_t after = data->points_n - 1 - i;
+        const int64_t first = i - (reach < i ? reach : i);
+        const int64_t last = i + (reach < after ? reach : after);
+        const canto_plot_point mean = join_points(data->points + first, last - first + 1);
         data->points[i].smooth_loss = mean.loss;
         data->points[i].smooth_tokens_per_s = mean.tokens_per_s;
     }

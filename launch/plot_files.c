@@ -3,6 +3,7 @@
 #include "launch/plot_files.h"
 
 #include <errno.h>
+#include <math.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 extern char **environ;
 
 enum { PATH_BYTES = 4096, TITLE_BYTES = 512 };
+// Columns left of a figure, with room for numbers of DIGITS digits beside the label.
+enum { MARGIN = 11, DIGITS = 5, DIGITS_MAX = 15 };
 
 typedef canto_status (*writer)(const canto_plot_data *data, const char *title, FILE *file);
 
@@ -102,15 +105,33 @@ static void plot_loss(const canto_plot_data *data, const char *title, FILE *file
     fprintf(file, "\n");
 }
 
+static double fastest(const canto_plot_data *data)
+{
+    double most = 0;
+    for (int64_t i = 0; i < data->points_n; i++) {
+        if (data->points[i].tokens_per_s > most) most = data->points[i].tokens_per_s;
+    }
+    return most;
+}
+
+// Of the whole part of the largest number at a scale that ends at or above x; at least DIGITS.
+static int digits_of(double x)
+{
+    int digits = DIGITS;
+    for (double next = 0.5 * pow(10, DIGITS); x > next && digits < DIGITS_MAX; next *= 10) digits++;
+    return digits;
+}
+
 static void plot_speed(const canto_plot_data *data, const char *title, FILE *file)
 {
     begin_svg(file, "speed", 400);
     fprintf(file,
             "set title '%s: speed, all ranks together'\nset xlabel 'step'\n"
-            "set ylabel 'tokens per second'\nset yrange [0:*]\n"
+            "set ylabel 'tokens per second'\nset yrange [0:*]\nset lmargin %d\n"
             "plot 'steps.csv' skip 1 using 1:4 with %s lw 1 lc rgb '#a1d99b' title 'a step', "
-            "\\\n     '' skip 1 using 1:5 with %s lw 2 lc rgb '#006d2c' title 'smoothed'\n",
-            title, curve(data), curve(data));
+            "\\\n     '' skip 1 using 1:5 with %s lw 2 lc rgb '#006d2c' title 'smoothed'\nset "
+            "lmargin %d\n",
+            title, MARGIN + digits_of(fastest(data)) - DIGITS, curve(data), curve(data), MARGIN);
 }
 
 typedef struct {

@@ -20,6 +20,27 @@ static void describe_data(const canto_progress *p, const canto_data *data)
         canto_log_line(p->log, "documents: %lld", (long long)data->order.documents);
 }
 
+// The last step of this start, which began after `step`.
+static int64_t target_of(const canto_config *config, int64_t step)
+{
+    const int64_t stop = config->train.stop_after;
+    return stop > step && stop < config->train.steps ? stop : config->train.steps;
+}
+
+// train.stop_after, which may lie in the past.
+static void tell_target(const canto_progress *p, int64_t step)
+{
+    const int64_t stop = p->config->train.stop_after, steps = p->config->train.steps;
+    if (stop <= 0 || stop >= steps || step >= steps) return;
+    if (stop > step)
+        canto_log_line(p->log,
+                       "train.stop_after: leaves after step %lld; the time left is until then",
+                       (long long)stop);
+    else
+        canto_log_line(p->log, "train.stop_after %lld is over: goes on to step %lld",
+                       (long long)stop, (long long)steps);
+}
+
 static void heading(const canto_progress *p, const canto_trainer *trainer, int64_t step)
 {
     const canto_job *job = trainer->job;
@@ -27,6 +48,7 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
     canto_log_line(p->log, "run %s: %s step %lld of %lld", p->config->run.dir,
                    step > 0 ? "continues after" : "starts at", (long long)step,
                    (long long)p->config->train.steps);
+    tell_target(p, step);
     canto_log_line(
         p->log,
         "ranks: %d (replicas %d, context ranks %d), threads %d each (cores %d, shared by %d)",
@@ -81,9 +103,7 @@ void canto_progress_step(canto_progress *p, int64_t step, const canto_step_resul
 {
     char line[160], left[32], score[32];
     int64_t steps = p->config->train.steps;
-    int64_t target = p->config->train.stop_after >= step && p->config->train.stop_after < steps
-                         ? p->config->train.stop_after
-                         : steps;
+    const int64_t target = target_of(p->config, step - 1);
     p->step_s = p->step_s > 0 ? 0.95 * p->step_s + 0.05 * result->step_s : result->step_s;
     clock_text((double)(target - step) * p->step_s, left);
     score_text(p, result->loss, score);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "launch/summary.h"
 
+#include "launch/amount.h"
 #include "runtime/process.h"
 
 #include <jansson.h>
@@ -147,9 +148,10 @@ void canto_summary_print(const canto_summary *summary, canto_log *log)
     bytes_range arenas = {0}, peak = {0};
     memory_ranges(summary, &arenas, &peak);
     canto_log_line(log,
-                   "%lld steps of this start on %d ranks: %.3f s, of which %.3f s in steps; %.0f "
+                   "%lld step%s of this start on %d rank%s: %.3f s, of which %.3f s in steps; %.0f "
                    "tokens/s there",
-                   (long long)tally->steps, summary->size, whole(summary), tally->step_s,
+                   (long long)tally->steps, canto_plural(tally->steps), summary->size,
+                   canto_plural(summary->size), whole(summary), tally->step_s,
                    (double)tally->tokens / tally->step_s);
     print_times(summary, log);
     print_lanes(summary, log);

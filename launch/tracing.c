@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "launch/tracing.h"
 
+#include "launch/amount.h"
+
 #include "runtime/clock.h"
 
 #include <errno.h>
@@ -112,13 +114,14 @@ static void tell(const canto_tracing *tracing, canto_job *job, const char *steps
         canto_log_line(&job->log, "--trace-steps begins at step %lld of this start, which had %lld",
                        (long long)tracing->first, (long long)tracing->step);
     else
-        canto_log_line(&job->log, "traced steps %s of this start: %lld spans, %.1f MB in %s", steps,
-                       (long long)totals->events, (double)totals->bytes / 1e6, tracing->path);
+        canto_log_line(&job->log, "traced steps %s of this start: %lld span%s, %s in %s", steps,
+                       (long long)totals->events, canto_plural(totals->events),
+                       canto_amount_bytes(totals->bytes).text, tracing->path);
     if (totals->dropped > 0)
         canto_log_line(&job->log,
-                       "%lld more spans had no room in the trace; record fewer steps "
+                       "%lld more span%s had no room in the trace; record fewer steps "
                        "(--trace-steps)",
-                       (long long)totals->dropped);
+                       (long long)totals->dropped, canto_plural(totals->dropped));
 }
 
 canto_status canto_tracing_end(canto_tracing *tracing, canto_trainer *trainer)

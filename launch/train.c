@@ -12,6 +12,7 @@
 #include "launch/signals.h"
 #include "launch/summary.h"
 #include "launch/tracing.h"
+#include "launch/amount.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -64,9 +65,9 @@ static canto_status open_files(run *r)
     if (r->step > 0) CANTO_TRY(canto_checkpoint_set_aside(r->job, r->config->run.dir, r->step));
     CANTO_TRY(canto_metrics_open(r->config->run.dir, r->step, &r->metrics, &moved));
     if (moved > 0) {
-        canto_log_line(&r->job->log,
-                       "%lld records beyond step %lld moved to %s/metrics.discarded.jsonl",
-                       (long long)moved, (long long)r->step, r->config->run.dir);
+        canto_log_line(
+            &r->job->log, "%lld record%s beyond step %lld moved to %s/metrics.discarded.jsonl",
+            (long long)moved, canto_plural(moved), (long long)r->step, r->config->run.dir);
     }
     return canto_run_dir_write_config(r->config);
 }

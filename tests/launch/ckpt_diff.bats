@@ -9,8 +9,10 @@ differ() { "$canto" ckpt diff "$@"; }
     [[ "$output" == *"equal: step 2 | 2, "*" 0 that differ"* ]]
     cp -r "$run_dir" "$run_dir-b"
     run -0 differ "$run_dir@1" "$run_dir-b@1"
+    run -1 differ "$run_dir@1" "$run_dir-b"
+    grep -Eq '^state.step +1 \| 2$' <<< "$output"
     run -1 differ "$run_dir@1" "$run_dir-b" --json
-    jq -e '.equal == false and .steps == [1, 2] and (.tensors | length) > 0 and (.config | map(.key) == ["state"])' <<< "$output"
+    jq -e '.equal == false and .steps == [1, 2] and (.tensors | length) > 0 and (.config == [{key: "state.step", a: "1", b: "2", counts: true}, {key: "state.samples", a: (.config[1].a), b: (.config[1].b), counts: true}])' <<< "$output"
 }
 
 @test "ckpt diff: two ranks and one write what differs by rounding, told with place and size" {

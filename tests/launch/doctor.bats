@@ -25,7 +25,7 @@ verdict() { jq -r --arg check "$1" '.[] | select(.check == $check).verdict'; }
     run -0 on 3 doctor "$BATS_TEST_TMPDIR" --json
     for check in ranks "same program"; do [ "$(verdict "$check" <<< "$output")" = ok ]; done
     jq -e '.[] | select(.check == "messages").finding | test("ranks 0 and 2 .one host.: [0-9.]+ us, [0-9.]+ GB/s")' <<< "$output"
-    jq -e '.[] | select(.check == "ranks").finding | test("^3 on 1 hosts")' <<< "$output"
+    jq -e '.[] | select(.check == "ranks").finding | test("^3 on 1 host ")' <<< "$output"
     run -1 mpirun -q --timeout 60 -n 1 "$canto" doctor "$BATS_TEST_TMPDIR" : -n 1 "$canto" doctor /proc
     [[ "$output" == *"FAIL  run directory"*"rank 1: /proc"* ]]
 }

@@ -18,7 +18,7 @@ summary() { # JQ: of the latest summary
         and .steps == 8 and .step == 8 and .ranks == 3 and .arena_bytes.min > 0 and .peak_bytes.max > .arena_bytes.max'
     [ "$(summary '.lanes.schedule.bytes + .lanes.gradients.bytes')" -ge "$(jq -s 'map(select(.event == null) | .bytes_sent) | add' "$run_dir/metrics.jsonl")" ]
     run -0 alone
-    [[ "$output" == *"12 steps of this start on 1 ranks"* ]]
+    [[ "$output" == *"12 steps of this start on 1 rank:"* ]]
     [ "$(summary '.lanes.gradients.bytes')" -eq 0 ]
     run -0 alone
     [[ "$output" != *"steps of this start"* ]]
@@ -51,7 +51,7 @@ summary() { # JQ: of the latest summary
     command -v gnuplot > /dev/null || skip "gnuplot is not installed"
     run -0 alone train.steps=1
     run -0 --separate-stderr "$canto" plot "$run_dir"
-    [[ "$output" == *"1 steps, 1 evaluations"* && -z $stderr ]]
+    [[ "$output" == *"1 step, 1 evaluation;"* && -z $stderr ]]
     [ "$(grep -c 'with points pt 7' "$run_dir/plots/plots.gp")" -eq 4 ]
 }
 

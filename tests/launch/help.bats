@@ -2,7 +2,7 @@
 load helpers
 
 commands() { # every command, one a line, as `canto --help` lists them
-    "$canto" --help | sed -n 's/^  canto \([a-z]\+\( [a-z]\+\)\?\)  .*/\1/p'
+    "$canto" --help | sed -n 's/^  canto \([a-z]\+\( [a-z]\+\)\?\)\(  .*\)\?$/\1/p'
 }
 groups() { commands | cut -d ' ' -f 1 | uniq; }
 options_of() { # COMMAND: as its own help lists them
@@ -15,6 +15,7 @@ options_of() { # COMMAND: as its own help lists them
     run -0 "$canto" --help
     [[ "$output" == *"75"* ]]
     [ "$(commands | wc -l)" -ge 10 ]
+    ! grep ' $' <<< "$output"
     run -0 "$canto" ckpt --help
     [[ "$output" == *"canto ckpt ls"*"canto ckpt verify"* ]]
 }
@@ -39,6 +40,12 @@ options_of() { # COMMAND: as its own help lists them
         page=$(MANWIDTH=100 man -l "$BATS_TEST_TMPDIR/canto-${command%% *}.1")
         for option in $(options_of "$command" | grep -vx -- --help); do [[ "$page" == *"$option"* ]]; done
     done < <(commands)
+    page=$(MANWIDTH=100 man -l "$BATS_TEST_TMPDIR/canto-ckpt.1" | tr -s ' ')
+    [[ "$page" == *"[-j|--json]"*"EXAMPLES"*"canto ckpt diff RUN@100"*"SEE ALSO"* ]]
+    run -0 "$canto" man ckpt ls
+    [ "$output" = "$("$canto" man ckpt)" ]
+    run -2 "$canto" man train page
+    [[ "$output" == *"'train page' is not a command"* ]]
     run -0 bash -c "'$canto' man | man -l -"
     [[ "$output" == *"train.lr"*"EXIT STATUS"*"USR2"* ]]
 }

@@ -99,7 +99,7 @@ static const command_line wrong[] = {
     {"ckpt verify", {"run", "more"}, "'more': too many arguments"},
     {"config keys", {"train"}, "'train': too many arguments"},
     {"plot", {"run", "-o"}, "invalid option -- 'o'"},
-    {"man", {"train", "page"}, "'page': too many arguments"},
+    {"man", {"ckpt", "ls", "page"}, "'page': too many arguments"},
 };
 enum { WRONG = sizeof wrong / sizeof *wrong };
 

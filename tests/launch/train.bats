@@ -41,7 +41,7 @@ load helpers
 @test "stopped and continued on the same ranks, whatever is recomputed: the same bits as without a stop" {
     run -0 train 2 run.dir="$run_dir-whole"
     run -75 train 2 train.stop_after=7 train.recompute=block
-    [[ "$output" == *"left after step 7 of 20"* ]]
+    [[ "$output" == *"train.stop_after: leaves after step 7; the time left is until then"*"left after step 7 of 20"* ]]
     run -0 train 2 train.recompute=attention
     [[ "$output" == *"continues after step 7"* ]]
     diff <(field loss_bits "$run_dir-whole/metrics.jsonl") <(field loss_bits)
@@ -87,6 +87,7 @@ load helpers
 @test "a step to stop after that is past stops nothing: the same command continues" {
     run -75 alone train.stop_after=5
     run -0 alone train.stop_after=5
+    [[ "$output" == *"train.stop_after 5 is over: goes on to step 20"* ]]
     [[ "$output" == *"done: step 20"* ]]
     run -0 alone run.dir="$run_dir-2" train.stop_after=50
     [[ "$output" == *"done: step 20"* ]]
