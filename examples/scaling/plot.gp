@@ -1,13 +1,13 @@
 # Three panels over the number of ranks: medians, bars from the 10th to the 90th percentile.
 # Given: out, names ("a|b|c"), ranks ("1 2 4"), machine.
-set terminal svg size 1200,500 dynamic enhanced font "sans,13" background rgb "white"
+set terminal svg size 1200,520 dynamic enhanced font "sans,13" background rgb "white"
 set output out."/scaling.svg"
 set datafile separator "\t"
 n = 1
 do for [i = 1:strlen(names)] { if (names[i:i] eq "|") { n = n + 1 } }
 part(list, k) = system("echo '".list."' | cut -d'|' -f".k)
 array colors[6] = ["#1b6ca8", "#e07b39", "#3a9b6d", "#b0413e", "#7b5ea7", "#8a6d3b"]
-set multiplot layout 1,3 margins 0.06,0.985,0.24,0.79 spacing 0.06
+set multiplot layout 1,3 margins 0.06,0.985,0.28,0.80 spacing 0.06
 set label 1 "Training steps, strategies side by side" at screen 0.5,0.96 center font ",16"
 set label 2 machine at screen 0.5,0.905 center font ",11" noenhanced
 set logscale x 2
@@ -20,7 +20,7 @@ set border 3 lc rgb "#888888"
 set tics nomirror textcolor rgb "#333333"
 set xlabel "ranks"
 set format y "%g"
-set key at screen 0.5,0.05 center horizontal maxrows 1 samplen 1.5 spacing 1.2 font ",12"
+set key at screen 0.5,0.085 center center horizontal maxrows 3 samplen 1.5 spacing 1.2 font ",12"
 measures = "tokens_per_s efficiency exposed"
 titles = "tokens per second|efficiency: 1 = ranks x tokens/s of one rank|share of a step spent waiting"
 do for [m = 1:3] {
