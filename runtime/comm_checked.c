@@ -208,10 +208,16 @@ static void checked_abort(canto_comm *base, int code)
 
 // --- opening and closing ---
 
+// An error was met here or on another rank, or what stands on this one has marked it.
+static bool is_over(const canto_checked *comm)
+{
+    return comm->base.failed != CANTO_OK || canto_alarm_rung(comm->alarm);
+}
+
 // After an error what is inside is only taken apart locally, too.
 static void close_lane(const canto_checked *comm, canto_comm **lane)
 {
-    if (*lane && canto_alarm_rung(comm->alarm)) (*lane)->failed = CANTO_ERROR_COMM;
+    if (*lane && is_over(comm)) (*lane)->failed = CANTO_ERROR_COMM;
     canto_comm_destroy(lane);
 }
 
@@ -219,7 +225,7 @@ static void checked_destroy(canto_comm *base)
 {
     canto_checked *comm = (canto_checked *)base;
     // An error found here makes the rest local; there is nobody to return it to.
-    if (comm->headers && !canto_alarm_rung(comm->alarm)) told(comm, canto_headers_goodbye(comm));
+    if (comm->headers && !is_over(comm)) told(comm, canto_headers_goodbye(comm));
     close_lane(comm, &comm->headers);
     close_lane(comm, &comm->small);
     close_lane(comm, &comm->inner);

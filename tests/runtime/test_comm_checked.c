@@ -293,6 +293,21 @@ static void test_missing_rank(void **state)
     expect_timeout(false, wrong_collective, "to enter collective 0 (gather, 8 bytes)");
 }
 
+// A lane that what stands on it has marked is taken apart by each rank alone; its family goes on.
+static void test_marked_lane_is_destroyed_locally(void **state)
+{
+    (void)state;
+    canto_comm *comm = open_checked(true, 1), *lane;
+    CANTO_TEST_OK(canto_comm_split(comm, "kv", 0, &lane));
+    if (comm->size > 1) CANTO_TEST_OK(good_step(lane));
+    lane->failed = CANTO_ERROR_TIMEOUT;
+    if (comm->rank == 0) canto_comm_destroy(&lane);
+    meet();
+    canto_comm_destroy(&lane);
+    if (comm->size > 1) CANTO_TEST_OK(good_step(comm));
+    canto_comm_destroy(&comm);
+}
+
 // --- what is sent ---
 
 static int64_t sent(const canto_comm *comm)
@@ -323,8 +338,11 @@ static void test_promised_messages(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_planted_mismatch),         cmocka_unit_test(test_planted_circle),
-    cmocka_unit_test(test_alarm_reaches_every_lane), cmocka_unit_test(test_missing_rank),
+    cmocka_unit_test(test_planted_mismatch),
+    cmocka_unit_test(test_planted_circle),
+    cmocka_unit_test(test_alarm_reaches_every_lane),
+    cmocka_unit_test(test_missing_rank),
+    cmocka_unit_test(test_marked_lane_is_destroyed_locally),
     cmocka_unit_test(test_promised_messages),
 };
 
