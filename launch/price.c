@@ -169,7 +169,7 @@ canto_status canto_step_price_make(const canto_trainer *trainer, canto_step_pric
     *out = (canto_step_price){.streams = config->train.accumulate * trainer->job->mesh.dp,
                               .parameters = canto_params_count(params)};
     count_layers(&config->model, out);
-    canto_grad_price(trainer->job->world->size, params->buckets_n, params->bounds,
+    canto_grad_price(-1, trainer->job->world->size, params->buckets_n, params->bounds,
                      &out->gradient_messages, &out->gradient_bytes);
     out->messages = out->gradient_messages;
     out->bytes = out->gradient_bytes;

@@ -39,8 +39,15 @@ void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *beg
     *end = piece.begin + piece.count;
 }
 
-// A piece comes from all other ranks to its owner, and goes back to them.
-void canto_grad_price(int size, int buckets_n, const int64_t *bounds, int64_t *messages,
+// How often `rank` (-1: all ranks together) sends a piece of `owner`: all others send it to the
+// owner, and the owner sends it to all others.
+static int sends(int rank, int owner, int size)
+{
+    if (rank < 0) return 2 * (size - 1);
+    return rank == owner ? size - 1 : 1;
+}
+
+void canto_grad_price(int rank, int size, int buckets_n, const int64_t *bounds, int64_t *messages,
                       int64_t *bytes)
 {
     *messages = *bytes = 0;
@@ -48,8 +55,8 @@ void canto_grad_price(int size, int buckets_n, const int64_t *bounds, int64_t *m
         for (int r = 0; r < size; r++) {
             const range piece = cut(bounds[b], bounds[b + 1] - bounds[b], r, size);
             if (piece.count == 0) continue;
-            *messages += 2 * (size - 1);
-            *bytes += 2 * (size - 1) * piece.count * (int64_t)sizeof(float);
+            *messages += sends(rank, r, size);
+            *bytes += sends(rank, r, size) * piece.count * (int64_t)sizeof(float);
         }
     }
 }

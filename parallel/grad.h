@@ -43,8 +43,8 @@ canto_status canto_grad_create(canto_arena *tables, canto_arena *memory, canto_c
 // The piece of `bucket` that `rank` owns, as a range of the flat array. Pure; good after measuring.
 void canto_grad_piece(const canto_grad *grad, int bucket, int rank, int64_t *begin, int64_t *end);
 
-// What one step's reduction and gathering send, all ranks together. Pure.
-void canto_grad_price(int size, int buckets_n, const int64_t *bounds, int64_t *messages,
+// What one step's reduction and gathering send: of `rank`, or of all ranks together (-1). Pure.
+void canto_grad_price(int rank, int size, int buckets_n, const int64_t *bounds, int64_t *messages,
                       int64_t *bytes);
 
 // Starts the reduction of one bucket, whose gradients must then stay untouched; all ranks start

@@ -37,17 +37,8 @@ canto_traffic canto_plan_recur_traffic(const canto_plan *plan, const canto_linea
 
 canto_traffic canto_grad_traffic(const canto_grad *grad)
 {
-    const int me = grad->comm->rank;
-    canto_traffic sum = {0};
-    for (int bucket = 0; bucket < grad->buckets_n; bucket++) {
-        for (int r = 0; r < grad->comm->size; r++) {
-            int64_t begin, end, mine_begin, mine_end;
-            canto_grad_piece(grad, bucket, r, &begin, &end);
-            canto_grad_piece(grad, bucket, me, &mine_begin, &mine_end);
-            if (r == me) continue;
-            sum.messages += (end > begin) + (mine_end > mine_begin);
-            sum.bytes += (int64_t)sizeof(float) * (end - begin + mine_end - mine_begin);
-        }
-    }
+    canto_traffic sum;
+    canto_grad_price(grad->comm->rank, grad->comm->size, grad->buckets_n, grad->bounds,
+                     &sum.messages, &sum.bytes);
     return sum;
 }

@@ -99,7 +99,8 @@ static void a_step_sends_its_price(void **state)
     double sent[2] = {(double)lane->counts.messages_sent, (double)lane->counts.bytes_sent};
     CANTO_TEST_OK(canto_comm_sum_small(canto_test_world, 2, sent));
     const canto_params *params = canto_model_params(t.trainer.model);
-    canto_grad_price(canto_test_world->size, params->buckets_n, params->bounds, &messages, &bytes);
+    canto_grad_price(-1, canto_test_world->size, params->buckets_n, params->bounds, &messages,
+                     &bytes);
     assert_true(sent[0] == (double)messages && sent[1] == (double)bytes);
     trained_destroy(&t);
 }
