@@ -49,14 +49,12 @@ static void set_segments(const canto_shards *shards, const canto_documents *docu
                          bool backward, pricing *p)
 {
     const int n = shards->spans_n;
-    int d = 0;
     for (int s = 0; s < n; s++) {
         const int index = shards->by_position[s];
-        const canto_span *span = &shards->spans[index];
-        while (d < documents->n && documents->starts[d] < span->begin) d++;
-        const bool cut = d < documents->n && documents->starts[d] == span->begin;
+        const int64_t begin = shards->spans[index].begin;
         p->owner[backward ? n - 1 - s : s] = shards->owner[index];
-        p->cut[backward ? n - s : s] = cut;
+        p->cut[backward ? n - s : s] =
+            documents->starts[canto_documents_find(documents, begin)] == begin;
     }
     p->cut[0] = true; // both ends of the stream
     p->cut[n] = false;
