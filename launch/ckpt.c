@@ -4,6 +4,7 @@
 #include "launch/checkpoint.h"
 #include "launch/command.h"
 #include "launch/exit_code.h"
+#include "launch/json_print.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -68,19 +69,12 @@ static json_t *entry_json(const listing *l, const canto_store_entry *e)
     return object;
 }
 
-static void print_json(json_t *array)
-{
-    json_dumpf(array, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(array);
-}
-
 static canto_status list(const listing *l, const canto_arguments *a)
 {
     if (a->json) {
         json_t *array = json_array();
         for (int i = 0; i < l->n; i++) json_array_append_new(array, entry_json(l, &l->entries[i]));
-        print_json(array);
+        canto_json_print(array, stdout);
         return CANTO_OK;
     }
     printf("%10s %7s %8s %12s  %s\n", "step", "shards", "tensors", "bytes", "written (UTC)");
@@ -124,7 +118,7 @@ static canto_status verify(const listing *l, const canto_arguments *a)
         canto_error_clear();
     }
     if (a->json)
-        print_json(array);
+        canto_json_print(array, stdout);
     else
         json_decref(array);
     if (l->n == 0) CANTO_FAIL(CANTO_ERROR_CHECKPOINT, "%s holds no such checkpoint", l->dir);

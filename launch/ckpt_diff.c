@@ -5,6 +5,7 @@
 #include "launch/checkpoint.h"
 #include "launch/command.h"
 #include "launch/exit_code.h"
+#include "launch/json_print.h"
 #include "launch/tensor_diff.h"
 
 #include <jansson.h>
@@ -235,9 +236,7 @@ static void print_end(const comparison *c)
                                (json_int_t)canto_store_step(c->readers[0]),
                                (json_int_t)canto_store_step(c->readers[1]), "tensors_equal",
                                (json_int_t)c->equal, "config", c->config, "tensors", c->tensors);
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(object);
+    canto_json_print(object, stdout);
 }
 
 static canto_status compare(canto_job *job, comparison *c)

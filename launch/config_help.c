@@ -2,6 +2,7 @@
 // programs.
 #define _POSIX_C_SOURCE 200809L
 #include "launch/config_keys.h"
+#include "launch/json_print.h"
 #include "launch/roff.h"
 
 #include <jansson.h>
@@ -160,7 +161,5 @@ static json_t *json_keys(const canto_key *table)
 void canto_config_keys_json(FILE *stream)
 {
     json_t *list = json_keys(canto_keys);
-    json_dumpf(list, stream, JSON_INDENT(2));
-    fputc('\n', stream);
-    json_decref(list);
+    canto_json_print(list, stream);
 }

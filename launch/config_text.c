@@ -1,6 +1,7 @@
 // A configuration for people and for the store: every key, its value, and where that came from.
 #define _POSIX_C_SOURCE 200809L
 #include "launch/config_keys.h"
+#include "launch/json_print.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -115,9 +116,7 @@ static void show_json(const canto_config *config, const canto_config_source *sou
                             json_string(origin_of(source, key, sizeof place, place)));
         json_object_set_new(all, key->name, row);
     }
-    json_dumpf(all, stream, JSON_INDENT(2));
-    fputc('\n', stream);
-    json_decref(all);
+    canto_json_print(all, stream);
 }
 
 // --- table ---

@@ -8,6 +8,7 @@
 #include "launch/command.h"
 #include "launch/exit_code.h"
 #include "launch/job.h"
+#include "launch/json_print.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -121,8 +122,7 @@ static json_t *finding_json(const canto_check *check, const canto_finding *findi
 static void print_end(const int counts[3], json_t *array, bool json)
 {
     if (json) {
-        json_dumpf(array, stdout, JSON_INDENT(2));
-        putchar('\n');
+        canto_json_print(json_incref(array), stdout);
         return;
     }
     printf("%d ok, %d to look at, %d that do not work\n", counts[CANTO_VERDICT_OK],

@@ -4,6 +4,7 @@
 #include "launch/dry_run.h"
 
 #include "launch/checkpoint.h"
+#include "launch/json_print.h"
 #include "launch/plan.h"
 #include "launch/run_dir.h"
 #include "launch/amount.h"
@@ -103,7 +104,7 @@ static void print_json(const dry *d)
     json_object_set_new(object, "run", json_string(d->config->run.dir));
     json_object_set_new(object, "continues_after", json_integer((json_int_t)d->step));
     json_object_set_new(object, "steps", json_integer((json_int_t)d->config->train.steps));
-    canto_plan_dump(object);
+    canto_json_print(object, stdout);
 }
 
 static void print_text(const dry *d)

@@ -4,6 +4,7 @@
 #include "launch/arguments.h"
 #include "launch/checkpoint.h"
 #include "launch/command.h"
+#include "launch/json_print.h"
 #include "launch/ngram.h"
 
 #include <errno.h>
@@ -62,9 +63,7 @@ static void print_json(const evaluation *e)
     else
         json_object_set_new(object, "perplexity", json_real(exp(e->loss)));
     json_decref(orders);
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(object);
+    canto_json_print(object, stdout);
 }
 
 // Bytes [begin, begin + n) of a corpus of text.

@@ -3,8 +3,7 @@
 #include "launch/plan.h"
 
 #include "launch/command.h"
-
-#include <jansson.h>
+#include "launch/json_print.h"
 
 // Collects what one measured rank tells.
 static canto_status take_down(canto_trainer *trainer, bool first, canto_memory *memory,
@@ -54,13 +53,6 @@ canto_status canto_plan_make(const canto_config *config, int ranks, canto_memory
     return CANTO_OK;
 }
 
-void canto_plan_dump(json_t *object)
-{
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(object);
-}
-
 static canto_status plan(const canto_arguments *a)
 {
     canto_config config;
@@ -72,7 +64,7 @@ static canto_status plan(const canto_arguments *a)
         CANTO_FAIL(CANTO_ERROR_CONFIG, "plan: for how many ranks? Give --ranks W, 1 or more");
     CANTO_TRY(canto_plan_make(&config, (int)a->ranks, a->memory ? memory : NULL, &report));
     if (a->json)
-        canto_plan_dump(canto_plan_report_json(&report));
+        canto_json_print(canto_plan_report_json(&report), stdout);
     else
         canto_plan_report_print(&report, stdout);
     return CANTO_OK;

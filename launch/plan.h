@@ -10,7 +10,5 @@ enum { CANTO_PLAN_RANKS_MAX = 8 }; // whose memory is told; of more ranks some
 // [CANTO_PLAN_RANKS_MAX] the memory of some ranks: all, or first, middle and last.
 canto_status canto_plan_make(const canto_config *config, int ranks, canto_memory *memory,
                              canto_plan_report *report);
-// JSON to standard output.
-void canto_plan_dump(struct json_t *object); // takes it over
 
 #endif
