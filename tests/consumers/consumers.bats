@@ -51,7 +51,8 @@ tells_its_price() { # PROGRAM: the ring's price is W(W-1)/2 messages under a cau
 @test "find_package(canto): a project with one include directory" {
     cmake -S "$BATS_TEST_DIRNAME/cmake" -B "$BATS_TEST_TMPDIR/made" -DCMAKE_PREFIX_PATH="$place" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
     cmake --build "$BATS_TEST_TMPDIR/made"
-    [ "$(grep -oE -- '-(I|isystem) ?[^ ]+' "$BATS_TEST_TMPDIR/made/compile_commands.json" | wc -l)" -eq 1 ]
+    # an option begins a word: the folder's own random name may hold "-I"
+    [ "$(grep -oE -- ' -(I|isystem) ?[^ ]+' "$BATS_TEST_TMPDIR/made/compile_commands.json" | wc -l)" -eq 1 ]
     tells_its_price "$BATS_TEST_TMPDIR/made/consumer"
 }
 
