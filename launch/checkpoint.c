@@ -254,10 +254,16 @@ static canto_status read_params(const transfer *t, canto_params *params)
     return CANTO_OK;
 }
 
-bool canto_checkpoint_of_text(const canto_store_reader *reader)
+// The caller's; NULL: there is none.
+static json_t *state_of(const canto_store_reader *reader)
 {
     const char *state = canto_store_text(reader, "state");
-    json_t *object = state ? json_loads(state, 0, NULL) : NULL;
+    return state ? json_loads(state, 0, NULL) : NULL;
+}
+
+bool canto_checkpoint_of_text(const canto_store_reader *reader)
+{
+    json_t *object = state_of(reader);
     const bool text = !json_is_false(json_object_get(object, "text"));
     json_decref(object);
     return text;
@@ -290,8 +296,7 @@ static canto_status read_piece(void *context, const canto_param *param, int64_t 
 static canto_status check_data(const canto_trainer *trainer, const canto_store_reader *reader)
 {
     char now[32];
-    const char *state = canto_store_text(reader, "state");
-    json_t *object = state ? json_loads(state, 0, NULL) : NULL;
+    json_t *object = state_of(reader);
     const char *stored = json_string_value(json_object_get(object, "data"));
     snprintf(now, sizeof now, "%016llx", (unsigned long long)trainer->data_digest);
     const bool same = !stored || strcmp(stored, now) == 0;
