@@ -92,7 +92,7 @@ static canto_status run(canto_comm *world, canto_arena *arena)
     canto_comm *lane;
     CANTO_TRY(canto_comm_split(world, "schedule", 0, &lane));
     CANTO_TRY(
-        canto_attend_forward(p.compiled, lane, &canto_device_cpu, &shape, q, kv, o, lse, work));
+        canto_attend_forward(p.compiled, lane, canto_device_cpu(), &shape, q, kv, o, lse, work));
 
     double error = 0;
     for (int s = p.shards.first[world->rank]; s < p.shards.first[world->rank + 1]; s++) {

@@ -79,7 +79,7 @@ static canto_status measure(canto_comm *world, const canto_mesh *mesh, canto_are
 {
     canto_plan plan;
     const canto_plan_desc desc = {.mesh = mesh,
-                                  .device = &canto_device_cpu,
+                                  .device = canto_device_cpu(),
                                   .layout = CANTO_LAYOUT_CONTIGUOUS,
                                   .softmax = canto_strategy_find(mesh->cp > 1 ? "ring" : "serial"),
                                   .linear = canto_transport_find("lasp2"),
@@ -105,7 +105,7 @@ static canto_status run(canto_comm *world, canto_arena *arena)
 {
     canto_mesh mesh;
     double shorter, longer;
-    CANTO_TRY(canto_mesh_create(world, &canto_device_cpu, 1, 0, &mesh));
+    CANTO_TRY(canto_mesh_create(world, canto_device_cpu(), 1, 0, &mesh));
     CANTO_TRY(measure(world, &mesh, arena, 256, &shorter));
     CANTO_TRY(measure(world, &mesh, arena, 1024, &longer));
     canto_mesh_destroy(&mesh);

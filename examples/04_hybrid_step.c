@@ -48,12 +48,12 @@ static canto_status configure(canto_model_config *config)
 // these arenas first (launch/trainer.c); here 16 MiB each are enough.
 static canto_status build(canto_comm *world, const canto_model_config *config, trainer *t)
 {
-    CANTO_TRY(canto_mesh_create(world, &canto_device_cpu, 1, 0, &t->mesh));
+    const canto_device *cpu = canto_device_cpu();
+    CANTO_TRY(canto_mesh_create(world, cpu, 1, 0, &t->mesh));
     const canto_arena room = {.peak = 16 << 20};
-    CANTO_TRY(canto_arenas_allocate(&t->arenas, &canto_device_cpu,
-                                    &(canto_arenas){room, room, room, room}));
+    CANTO_TRY(canto_arenas_allocate(&t->arenas, cpu, &(canto_arenas){room, room, room, room}));
     const canto_plan_desc desc = {.mesh = &t->mesh,
-                                  .device = &canto_device_cpu,
+                                  .device = cpu,
                                   .layout = CANTO_LAYOUT_ZIGZAG,
                                   .softmax =
                                       canto_strategy_find(world->size > 1 ? "ring" : "serial"),
@@ -63,11 +63,10 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
                                   .documents_max = 3,
                                   .state_count_max = canto_model_state_count_max(config)};
     CANTO_TRY(canto_plan_create(&t->arenas.tables, &t->arenas.work, &desc, &t->plan));
-    CANTO_TRY(canto_model_create(&t->arenas, config, &t->plan, &canto_device_cpu, true, &t->model));
+    CANTO_TRY(canto_model_create(&t->arenas, config, &t->plan, cpu, true, &t->model));
     canto_params *params = canto_model_params(t->model);
-    CANTO_TRY(canto_grad_create(&t->arenas.tables, &t->arenas.params, t->mesh.gradients,
-                                &canto_device_cpu, params->buckets_n, params->bounds, params->grads,
-                                &t->grad));
+    CANTO_TRY(canto_grad_create(&t->arenas.tables, &t->arenas.params, t->mesh.gradients, cpu,
+                                params->buckets_n, params->bounds, params->grads, &t->grad));
     const canto_optimizer_config how = {.lr = 1e-3,
                                         .horizon = 10,
                                         .beta1 = 0.9,
@@ -75,8 +74,8 @@ static canto_status build(canto_comm *world, const canto_model_config *config, t
                                         .eps = 1e-8,
                                         .weight_decay = 0.1,
                                         .clip = 1};
-    return canto_optimizer_create(&t->arenas.params, &how, params, &t->grad, &canto_device_cpu,
-                                  world->rank, &t->optimizer);
+    return canto_optimizer_create(&t->arenas.params, &how, params, &t->grad, cpu, world->rank,
+                                  &t->optimizer);
 }
 
 static canto_status step(trainer *t, double *loss, double *norm)

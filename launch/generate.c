@@ -20,7 +20,7 @@ typedef struct {
 
 static canto_status create(generator *g, const canto_config *config, int64_t capacity)
 {
-    CANTO_TRY(canto_decoder_create(&g->arenas, &config->model, &canto_device_cpu, capacity,
+    CANTO_TRY(canto_decoder_create(&g->arenas, &config->model, canto_device_cpu(), capacity,
                                    PROMPT_CHUNK, &g->decoder));
     CANTO_TRY(canto_arena_array(&g->arenas.tables, "logits", config->model.vocab, sizeof *g->logits,
                                 (void **)&g->logits));
@@ -41,7 +41,7 @@ static canto_status measure_and_create(generator *g, const canto_config *config,
     canto_arenas sizes = g->arenas;
     destroy(g);
     CANTO_TRY(status);
-    CANTO_TRY(canto_arenas_allocate(&g->arenas, &canto_device_cpu, &sizes));
+    CANTO_TRY(canto_arenas_allocate(&g->arenas, canto_device_cpu(), &sizes));
     return create(g, config, capacity);
 }
 

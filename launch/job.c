@@ -102,7 +102,7 @@ canto_status canto_job_open_alone(const canto_config *config, canto_job *out)
 
 canto_status canto_job_open_planned(const canto_config *config, int rank, int ranks, canto_job *out)
 {
-    *out = (canto_job){.device = &canto_device_cpu};
+    *out = (canto_job){.device = canto_device_cpu()};
     CANTO_TRY(canto_comm_planned_open("world", rank, ranks, &out->world));
     canto_log_init(&out->log, stderr, 0, false);
     canto_status status =

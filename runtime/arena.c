@@ -42,7 +42,7 @@ canto_status canto_arena_create_on(canto_arena *arena, const canto_device *devic
 
 canto_status canto_arena_create(canto_arena *arena, size_t capacity)
 {
-    return canto_arena_create_on(arena, &canto_device_cpu, capacity);
+    return canto_arena_create_on(arena, canto_device_cpu(), capacity);
 }
 
 void canto_arena_destroy(canto_arena *arena)

@@ -224,8 +224,6 @@ typedef struct canto_kernels {
                   float *param, float *first, float *second);
 } canto_kernels;
 
-extern const canto_kernels canto_kernels_cpu;
-
 // Name of the first slot that the table lacks ("attention_forward"), NULL if it is complete: a
 // device that cannot do everything yet says by name what is missing.
 const char *canto_kernels_missing(const canto_kernels *kernels);

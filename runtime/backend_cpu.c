@@ -1,51 +1,11 @@
-// The cpu backend: the complete table of kernels, and so the meaning of each slot; the memory and
-// the queue of a device that is this host itself, which does every work at once.
+// The cpu backend: the memory and the queue of a device that is this host itself, which does every
+// work at once. Its kernels are those of one of the levels in runtime/cpu_levels.h.
 #define _GNU_SOURCE
-#include "runtime/cpu/cpu.h"
-#include "runtime/device.h"
+#include "runtime/cpu_levels.h"
 
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-const canto_kernels canto_kernels_cpu = {
-    .name = "cpu",
-    .gemm = canto_cpu_gemm,
-    .attention_forward = canto_cpu_attention_forward,
-    .attention_backward = canto_cpu_attention_backward,
-    .attention_merge = canto_cpu_attention_merge,
-    .attention_delta = canto_cpu_attention_delta,
-    .linear_work_bytes = canto_cpu_linear_work_bytes,
-    .linear_forward = canto_cpu_linear_forward,
-    .linear_summary = canto_cpu_linear_summary,
-    .linear_read = canto_cpu_linear_read,
-    .linear_backward_summary = canto_cpu_linear_backward_summary,
-    .linear_backward = canto_cpu_linear_backward,
-    .state_join = canto_cpu_state_join,
-    .linear_normalise = canto_cpu_linear_normalise,
-    .linear_normalise_backward = canto_cpu_linear_normalise_backward,
-    .norm_forward = canto_cpu_norm_forward,
-    .norm_backward = canto_cpu_norm_backward,
-    .glu_forward = canto_cpu_glu_forward,
-    .glu_backward = canto_cpu_glu_backward,
-    .feature_forward = canto_cpu_feature_forward,
-    .feature_backward = canto_cpu_feature_backward,
-    .log_sigmoid_forward = canto_cpu_log_sigmoid_forward,
-    .log_sigmoid_backward = canto_cpu_log_sigmoid_backward,
-    .rope = canto_cpu_rope,
-    .embed_forward = canto_cpu_embed_forward,
-    .embed_backward = canto_cpu_embed_backward,
-    .loss_tile = canto_cpu_loss_tile,
-    .loss_sum = canto_cpu_loss_sum,
-    .loss_tile_backward = canto_cpu_loss_tile_backward,
-    .fill = canto_cpu_fill,
-    .add = canto_cpu_add,
-    .multiply = canto_cpu_multiply,
-    .scale = canto_cpu_scale,
-    .copy = canto_cpu_copy,
-    .sum_squares = canto_cpu_sum_squares,
-    .adamw = canto_cpu_adamw,
-};
 
 // Memory of this host; without limit if the system does not tell.
 static size_t host_bytes(void)
@@ -57,7 +17,8 @@ static size_t host_bytes(void)
 static canto_status cpu_open(int ordinal, const canto_device **out)
 {
     (void)ordinal; // all ranks of a host share it
-    *out = &canto_device_cpu;
+    CANTO_TRY(canto_cpu_level_check());
+    *out = canto_device_cpu();
     return CANTO_OK;
 }
 
@@ -116,7 +77,7 @@ static canto_status cpu_lane(const canto_device *device, canto_comm *host, canto
 const canto_backend canto_backend_cpu = {
     .name = "cpu",
     .help = "this host's processor",
-    .kernels = &canto_kernels_cpu,
+    .kernels = &canto_cpu_kernels_portable,
     .host_memory = true,
     .open = cpu_open,
     .close = cpu_close,
@@ -128,7 +89,7 @@ const canto_backend canto_backend_cpu = {
     .lane = cpu_lane,
 };
 
-const canto_device canto_device_cpu = {
-    .backend = &canto_backend_cpu,
-    .kernels = &canto_kernels_cpu,
-};
+const canto_device *canto_device_cpu(void)
+{
+    return &canto_cpu_level_now()->device;
+}

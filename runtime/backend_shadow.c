@@ -3,6 +3,7 @@
 // unless somebody touches a tensor or leaves out a wait; so it is for tests, and runs everywhere.
 //
 // The environment variable CANTO_SHADOW_SEED draws another order.
+#include "runtime/cpu_levels.h"
 #include "runtime/shadow/device.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ static canto_status open_parts(canto_shadow_device *device, int ordinal)
 {
     CANTO_TRY(canto_shadow_streams_open(canto_shadow_seed(), ordinal, stall_s, &device->streams));
     CANTO_TRY(canto_shadow_stream_open(device->streams, "kernels", &device->queue));
-    CANTO_TRY(canto_shadow_calls_open(&canto_kernels_cpu, &device->memory, device->streams,
+    CANTO_TRY(canto_shadow_calls_open(canto_device_cpu()->kernels, &device->memory, device->streams,
                                       device->queue, &device->kernels, &device->calls));
     device->kernels.name = "shadow";
     return CANTO_OK;
@@ -122,7 +123,7 @@ const canto_backend canto_backend_shadow = {
     .name = "shadow",
     .help = "the cpu's kernels behind memory that the host cannot touch and a queue that runs late "
             "in random order: for tests",
-    .kernels = &canto_kernels_cpu,
+    .kernels = &canto_cpu_kernels_portable,
     .host_memory = false,
     .open = shadow_open,
     .close = shadow_close,

@@ -38,15 +38,17 @@ typedef struct canto_backend {
 
 struct canto_device {
     const canto_backend *backend;
-    const canto_kernels *kernels; // the backend's
+    const canto_kernels *kernels; // the backend's, or of the same slots
 };
 
 // The backends of this build, the cpu first; ended by NULL.
 extern const canto_backend *const canto_backends[];
 const canto_backend *canto_backend_find(const char *name);
 
-// This host's processor and memory. Needs no opening and no closing.
-extern const canto_device canto_device_cpu;
+// This host's processor and memory, at the level that CANTO_ISA names or the highest that works
+// (runtime/cpu_levels.h; a name that is none is told by canto_device_open alone). Needs no opening
+// and no closing. Always the same one in a process.
+const canto_device *canto_device_cpu(void);
 
 // The `ordinal`-th device of its kind that this process can see (ranks that share a host take
 // different ones). CANTO_ERROR_UNSUPPORTED with a sentence if there is none.

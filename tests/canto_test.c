@@ -1,5 +1,6 @@
 #include "tests/canto_test.h"
 
+#include "runtime/cpu_levels.h"
 #include "runtime/rng.h"
 
 #include <math.h>
@@ -8,7 +9,24 @@
 #include <string.h>
 
 canto_comm *canto_test_world;
-const canto_device *canto_test_device = &canto_device_cpu;
+const canto_device *canto_test_device;
+
+__attribute__((constructor)) static void use_this_cpu(void)
+{
+    canto_test_device = canto_device_cpu();
+}
+
+int canto_test_at_levels(const struct CMUnitTest *tests, size_t tests_n,
+                         const canto_device **device)
+{
+    int failed = 0;
+    for (const canto_cpu_level *level = canto_cpu_levels; level->name; level++) {
+        if (!level->works()) continue;
+        *device = &level->device;
+        failed += _cmocka_run_group_tests(level->name, tests, tests_n, NULL, NULL);
+    }
+    return failed;
+}
 
 void canto_test_upload(void *to, const void *from, size_t bytes)
 {

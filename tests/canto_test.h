@@ -55,6 +55,13 @@ extern canto_comm *canto_test_world;
 // finds the name of another backend in the environment variable CANTO_TEST_DEVICE.
 extern const canto_device *canto_test_device;
 
+// Runs a list of cmocka tests once for each level of the cpu that works here, with *device set to
+// the cpu at that level. Returns the number of failures.
+#define CANTO_TEST_AT_LEVELS(tests, device)                                                        \
+    canto_test_at_levels(tests, sizeof tests / sizeof tests[0], device)
+int canto_test_at_levels(const struct CMUnitTest *tests, size_t tests_n,
+                         const canto_device **device);
+
 // Copies to and from its memory; fail the test when they fail. `take_down` gives a copy in the
 // host's memory, for the caller to free.
 void canto_test_upload(void *to, const void *from, size_t bytes);

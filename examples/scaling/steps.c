@@ -76,8 +76,8 @@ static double time_product(float *x)
 {
     const int64_t n = PRODUCT;
     const double start_s = canto_clock_s();
-    canto_kernels_cpu.gemm(&canto_device_cpu, false, false, n, n, n, 1, x, n, x, n, 0, x + n * n,
-                           n);
+    canto_device_cpu()->kernels->gemm(canto_device_cpu(), false, false, n, n, n, 1, x, n, x, n, 0,
+                                      x + n * n, n);
     return canto_clock_s() - start_s;
 }
 

@@ -168,10 +168,10 @@ static int closed_group(const canto_attention_shape *shape)
     return group;
 }
 
-void canto_cpu_attention_backward(const canto_device *device, const canto_attention_shape *shape,
-                                  const canto_band *tile, const float *q, const float *kv,
-                                  const float *dout, const float *lse, const float *delta,
-                                  float *dq, float *dkv)
+void CANTO_CPU(attention_backward)(const canto_device *device, const canto_attention_shape *shape,
+                                   const canto_band *tile, const float *q, const float *kv,
+                                   const float *dout, const float *lse, const float *delta,
+                                   float *dq, float *dkv)
 {
     const arrays a = {q, kv, dout, lse, delta, dq, dkv};
     const int share = canto_attention_share(shape);

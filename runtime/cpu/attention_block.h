@@ -14,6 +14,16 @@
 
 #include <math.h>
 
+#define canto_attention_is_large     CANTO_CPU(attention_is_large)
+#define canto_attention_keys         CANTO_CPU(attention_keys)
+#define canto_attention_merge_row    CANTO_CPU(attention_merge_row)
+#define canto_attention_pack_columns CANTO_CPU(attention_pack_columns)
+#define canto_attention_pack_rows    CANTO_CPU(attention_pack_rows)
+#define canto_attention_pairs_make   CANTO_CPU(attention_pairs_make)
+#define canto_attention_rows         CANTO_CPU(attention_rows)
+#define canto_attention_share        CANTO_CPU(attention_share)
+#define canto_attention_task_make    CANTO_CPU(attention_task_make)
+
 enum { CANTO_BLOCK_LANES = 64, CANTO_BLOCK_KEYS = 64 };
 
 #define CANTO_LOG2_E 1.44269504088896340736

@@ -134,9 +134,9 @@ static void run_task(const canto_attention_task *task, const float *q, const flo
     finish(task, &s, o, lse);
 }
 
-void canto_cpu_attention_forward(const canto_device *device, const canto_attention_shape *shape,
-                                 const canto_band *tile, const float *q, const float *kv, float *o,
-                                 float *lse)
+void CANTO_CPU(attention_forward)(const canto_device *device, const canto_attention_shape *shape,
+                                  const canto_band *tile, const float *q, const float *kv, float *o,
+                                  float *lse)
 {
     const int share = canto_attention_share(shape);
     const int rows = canto_attention_rows(share);

@@ -25,8 +25,8 @@ void canto_attention_merge_row(int value_dim, const float *o_other, float lse_ot
     *lse = (mine ? *lse : lse_other) + log1pf(small);
 }
 
-void canto_cpu_attention_merge(const canto_device *device, int64_t entries, int value_dim,
-                               const float *o_other, const float *lse_other, float *o, float *lse)
+void CANTO_CPU(attention_merge)(const canto_device *device, int64_t entries, int value_dim,
+                                const float *o_other, const float *lse_other, float *o, float *lse)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++)
@@ -34,8 +34,8 @@ void canto_cpu_attention_merge(const canto_device *device, int64_t entries, int 
                                   o + i * value_dim, &lse[i]);
 }
 
-void canto_cpu_attention_delta(const canto_device *device, int64_t entries, int value_dim,
-                               const float *dout, const float *o, float *delta)
+void CANTO_CPU(attention_delta)(const canto_device *device, int64_t entries, int value_dim,
+                                const float *dout, const float *o, float *delta)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {

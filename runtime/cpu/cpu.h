@@ -4,108 +4,110 @@
 #define CANTO_RUNTIME_CPU_CPU_H
 
 #include "runtime/backend.h"
+#include "runtime/cpu/level.h"
 
 // Below this many elements a loop is not worth waking threads for.
 enum { CANTO_CPU_PARALLEL_MIN = 1 << 15 };
 
 // --- attention.c, attention_backward.c, attention_merge.c ---
 
-void canto_cpu_attention_forward(const canto_device *device, const canto_attention_shape *shape,
-                                 const canto_band *tile, const float *q, const float *kv, float *o,
-                                 float *lse);
-void canto_cpu_attention_backward(const canto_device *device, const canto_attention_shape *shape,
-                                  const canto_band *tile, const float *q, const float *kv,
-                                  const float *dout, const float *lse, const float *delta,
-                                  float *dq, float *dkv);
-void canto_cpu_attention_merge(const canto_device *device, int64_t entries, int value_dim,
-                               const float *o_other, const float *lse_other, float *o, float *lse);
-void canto_cpu_attention_delta(const canto_device *device, int64_t entries, int value_dim,
-                               const float *dout, const float *o, float *delta);
+void CANTO_CPU(attention_forward)(const canto_device *device, const canto_attention_shape *shape,
+                                  const canto_band *tile, const float *q, const float *kv, float *o,
+                                  float *lse);
+void CANTO_CPU(attention_backward)(const canto_device *device, const canto_attention_shape *shape,
+                                   const canto_band *tile, const float *q, const float *kv,
+                                   const float *dout, const float *lse, const float *delta,
+                                   float *dq, float *dkv);
+void CANTO_CPU(attention_merge)(const canto_device *device, int64_t entries, int value_dim,
+                                const float *o_other, const float *lse_other, float *o, float *lse);
+void CANTO_CPU(attention_delta)(const canto_device *device, int64_t entries, int value_dim,
+                                const float *dout, const float *o, float *delta);
 
 // --- linear_*.c, gated_*.c ---
 
-size_t canto_cpu_linear_work_bytes(const canto_linear_shape *shape, int64_t tokens);
-void canto_cpu_linear_forward(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *q, const float *kv, const float *gates,
-                              const float *state_in, float *y, float *state_out);
-void canto_cpu_linear_summary(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *kv, const float *gates, float *summary);
-void canto_cpu_linear_read(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *gates,
-                           const float *state_in, float *y);
-void canto_cpu_linear_backward_summary(const canto_device *device, const canto_linear_shape *shape,
-                                       int64_t tokens, const float *q, const float *gates,
-                                       const float *dy, float *summary);
-void canto_cpu_linear_backward(const canto_device *device, const canto_linear_shape *shape,
+size_t CANTO_CPU(linear_work_bytes)(const canto_linear_shape *shape, int64_t tokens);
+void CANTO_CPU(linear_forward)(const canto_device *device, const canto_linear_shape *shape,
                                int64_t tokens, const float *q, const float *kv, const float *gates,
-                               const float *state_in, const float *dy, const float *dstate_out,
-                               float *dq, float *dkv, float *dgates, void *work);
-void canto_cpu_linear_normalise(const canto_device *device, int64_t entries, int value_dim,
-                                float eps, const float *y, float *o);
-void canto_cpu_linear_normalise_backward(const canto_device *device, int64_t entries, int value_dim,
-                                         float eps, const float *y, const float *dout, float *dy);
+                               const float *state_in, float *y, float *state_out);
+void CANTO_CPU(linear_summary)(const canto_device *device, const canto_linear_shape *shape,
+                               int64_t tokens, const float *kv, const float *gates, float *summary);
+void CANTO_CPU(linear_read)(const canto_device *device, const canto_linear_shape *shape,
+                            int64_t tokens, const float *q, const float *gates,
+                            const float *state_in, float *y);
+void CANTO_CPU(linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
+                                        int64_t tokens, const float *q, const float *gates,
+                                        const float *dy, float *summary);
+void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_shape *shape,
+                                int64_t tokens, const float *q, const float *kv, const float *gates,
+                                const float *state_in, const float *dy, const float *dstate_out,
+                                float *dq, float *dkv, float *dgates, void *work);
+void CANTO_CPU(linear_normalise)(const canto_device *device, int64_t entries, int value_dim,
+                                 float eps, const float *y, float *o);
+void CANTO_CPU(linear_normalise_backward)(const canto_device *device, int64_t entries,
+                                          int value_dim, float eps, const float *y,
+                                          const float *dout, float *dy);
 
 // --- linear_join.c ---
 
-void canto_cpu_state_join(const canto_device *device, int heads, int64_t head_count, int64_t tokens,
-                          const float *log_decay, const float *left, const float *right,
-                          float *out);
+void CANTO_CPU(state_join)(const canto_device *device, int heads, int64_t head_count,
+                           int64_t tokens, const float *log_decay, const float *left,
+                           const float *right, float *out);
 
 // --- gemm.c ---
 
-void canto_cpu_gemm(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                    int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc);
+void CANTO_CPU(gemm)(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc);
 
 // --- rowwise.c ---
 
-void canto_cpu_norm_forward(const canto_device *device, int64_t rows, int64_t n, float eps,
-                            const float *x, const float *w, float *y, float *rstd);
-void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n, const float *x,
-                             const float *w, const float *rstd, const float *dy, float *dx,
-                             float *dw);
-void canto_cpu_log_sigmoid_forward(const canto_device *device, int64_t rows, int64_t n,
-                                   float divisor, const float *x, const float *bias, float *y);
-void canto_cpu_log_sigmoid_backward(const canto_device *device, int64_t rows, int64_t n,
-                                    float divisor, const float *x, const float *bias,
-                                    const float *dy, float *dx, float *dbias);
-void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
-                    const float *table, int direction, float *x);
-void canto_cpu_embed_forward(const canto_device *device, int64_t tokens, int64_t n,
-                             const int32_t *token, const float *table, float *y);
-void canto_cpu_embed_backward(const canto_device *device, int64_t tokens, int64_t n,
-                              const int32_t *token, const float *dy, float *dtable);
+void CANTO_CPU(norm_forward)(const canto_device *device, int64_t rows, int64_t n, float eps,
+                             const float *x, const float *w, float *y, float *rstd);
+void CANTO_CPU(norm_backward)(const canto_device *device, int64_t rows, int64_t n, const float *x,
+                              const float *w, const float *rstd, const float *dy, float *dx,
+                              float *dw);
+void CANTO_CPU(log_sigmoid_forward)(const canto_device *device, int64_t rows, int64_t n,
+                                    float divisor, const float *x, const float *bias, float *y);
+void CANTO_CPU(log_sigmoid_backward)(const canto_device *device, int64_t rows, int64_t n,
+                                     float divisor, const float *x, const float *bias,
+                                     const float *dy, float *dx, float *dbias);
+void CANTO_CPU(rope)(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
+                     const float *table, int direction, float *x);
+void CANTO_CPU(embed_forward)(const canto_device *device, int64_t tokens, int64_t n,
+                              const int32_t *token, const float *table, float *y);
+void CANTO_CPU(embed_backward)(const canto_device *device, int64_t tokens, int64_t n,
+                               const int32_t *token, const float *dy, float *dtable);
 
 // --- loss.c ---
 
-void canto_cpu_loss_tile(const canto_device *device, int64_t rows, int64_t n, int64_t first,
-                         const float *logits, const int32_t *target, float *lse, float *picked);
-void canto_cpu_loss_tile_backward(const canto_device *device, int64_t rows, int64_t n,
-                                  int64_t first, const int32_t *target, const float *lse,
-                                  float scale, float *logits);
+void CANTO_CPU(loss_tile)(const canto_device *device, int64_t rows, int64_t n, int64_t first,
+                          const float *logits, const int32_t *target, float *lse, float *picked);
+void CANTO_CPU(loss_tile_backward)(const canto_device *device, int64_t rows, int64_t n,
+                                   int64_t first, const int32_t *target, const float *lse,
+                                   float scale, float *logits);
 
-void canto_cpu_loss_sum(const canto_device *device, int64_t rows, const int32_t *target,
-                        const float *lse, const float *picked, double *sum);
+void CANTO_CPU(loss_sum)(const canto_device *device, int64_t rows, const int32_t *target,
+                         const float *lse, const float *picked, double *sum);
 
 // --- elementwise.c ---
 
-void canto_cpu_glu_forward(const canto_device *device, int64_t n, const float *gate,
-                           const float *up, float *y);
-void canto_cpu_glu_backward(const canto_device *device, int64_t n, const float *gate,
-                            const float *up, const float *dy, float *dgate, float *dup);
-void canto_cpu_feature_forward(const canto_device *device, canto_feature feature, int64_t rows,
-                               int64_t n, int64_t stride, const float *x, float *y);
-void canto_cpu_feature_backward(const canto_device *device, canto_feature feature, int64_t rows,
-                                int64_t n, int64_t stride, const float *x, const float *dy,
-                                float *dx);
-void canto_cpu_fill(const canto_device *device, int64_t n, float value, float *x);
-void canto_cpu_add(const canto_device *device, int64_t n, const float *x, float *y);
-void canto_cpu_multiply(const canto_device *device, int64_t n, const float *x, const float *y,
-                        float *z);
-void canto_cpu_scale(const canto_device *device, int64_t n, float factor, float *x);
-void canto_cpu_copy(const canto_device *device, int64_t n, const float *x, float *y);
-void canto_cpu_sum_squares(const canto_device *device, int64_t n, const float *x, double *sum);
-void canto_cpu_adamw(const canto_device *device, int64_t n, const canto_adamw *how,
-                     const float *grad, float *param, float *first, float *second);
+void CANTO_CPU(glu_forward)(const canto_device *device, int64_t n, const float *gate,
+                            const float *up, float *y);
+void CANTO_CPU(glu_backward)(const canto_device *device, int64_t n, const float *gate,
+                             const float *up, const float *dy, float *dgate, float *dup);
+void CANTO_CPU(feature_forward)(const canto_device *device, canto_feature feature, int64_t rows,
+                                int64_t n, int64_t stride, const float *x, float *y);
+void CANTO_CPU(feature_backward)(const canto_device *device, canto_feature feature, int64_t rows,
+                                 int64_t n, int64_t stride, const float *x, const float *dy,
+                                 float *dx);
+void CANTO_CPU(fill)(const canto_device *device, int64_t n, float value, float *x);
+void CANTO_CPU(add)(const canto_device *device, int64_t n, const float *x, float *y);
+void CANTO_CPU(multiply)(const canto_device *device, int64_t n, const float *x, const float *y,
+                         float *z);
+void CANTO_CPU(scale)(const canto_device *device, int64_t n, float factor, float *x);
+void CANTO_CPU(copy)(const canto_device *device, int64_t n, const float *x, float *y);
+void CANTO_CPU(sum_squares)(const canto_device *device, int64_t n, const float *x, double *sum);
+void CANTO_CPU(adamw)(const canto_device *device, int64_t n, const canto_adamw *how,
+                      const float *grad, float *param, float *first, float *second);
 
 #endif

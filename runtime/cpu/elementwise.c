@@ -5,15 +5,15 @@
 
 #include <string.h>
 
-void canto_cpu_glu_forward(const canto_device *device, int64_t n, const float *gate,
-                           const float *up, float *y)
+void CANTO_CPU(glu_forward)(const canto_device *device, int64_t n, const float *gate,
+                            const float *up, float *y)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) y[i] = gate[i] * canto_cpu_sigmoid(gate[i]) * up[i];
 }
 
-void canto_cpu_glu_backward(const canto_device *device, int64_t n, const float *gate,
-                            const float *up, const float *dy, float *dgate, float *dup)
+void CANTO_CPU(glu_backward)(const canto_device *device, int64_t n, const float *gate,
+                             const float *up, const float *dy, float *dgate, float *dup)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) {
@@ -57,16 +57,16 @@ static void feature_row_backward(canto_feature feature, int64_t n, const float *
     }
 }
 
-void canto_cpu_feature_forward(const canto_device *device, canto_feature feature, int64_t rows,
-                               int64_t n, int64_t stride, const float *x, float *y)
+void CANTO_CPU(feature_forward)(const canto_device *device, canto_feature feature, int64_t rows,
+                                int64_t n, int64_t stride, const float *x, float *y)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) feature_row(feature, n, x + t * stride, y + t * stride);
 }
 
-void canto_cpu_feature_backward(const canto_device *device, canto_feature feature, int64_t rows,
-                                int64_t n, int64_t stride, const float *x, const float *dy,
-                                float *dx)
+void CANTO_CPU(feature_backward)(const canto_device *device, canto_feature feature, int64_t rows,
+                                 int64_t n, int64_t stride, const float *x, const float *dy,
+                                 float *dx)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
@@ -75,37 +75,37 @@ void canto_cpu_feature_backward(const canto_device *device, canto_feature featur
     }
 }
 
-void canto_cpu_fill(const canto_device *device, int64_t n, float value, float *x)
+void CANTO_CPU(fill)(const canto_device *device, int64_t n, float value, float *x)
 {
     for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
-void canto_cpu_add(const canto_device *device, int64_t n, const float *x, float *y)
+void CANTO_CPU(add)(const canto_device *device, int64_t n, const float *x, float *y)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void canto_cpu_multiply(const canto_device *device, int64_t n, const float *x, const float *y,
-                        float *z)
+void CANTO_CPU(multiply)(const canto_device *device, int64_t n, const float *x, const float *y,
+                         float *z)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) z[i] = x[i] * y[i];
 }
 
-void canto_cpu_scale(const canto_device *device, int64_t n, float factor, float *x)
+void CANTO_CPU(scale)(const canto_device *device, int64_t n, float factor, float *x)
 {
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) x[i] *= factor;
 }
 
-void canto_cpu_copy(const canto_device *device, int64_t n, const float *x, float *y)
+void CANTO_CPU(copy)(const canto_device *device, int64_t n, const float *x, float *y)
 {
     if (n > 0) memcpy(y, x, sizeof *y * (size_t)n);
 }
 
 // Summed in a fixed number of slices, so that the number of threads does not change the bits.
-void canto_cpu_sum_squares(const canto_device *device, int64_t n, const float *x, double *sum)
+void CANTO_CPU(sum_squares)(const canto_device *device, int64_t n, const float *x, double *sum)
 {
     enum { SLICES = 64 };
     double partial[SLICES];
@@ -122,8 +122,8 @@ void canto_cpu_sum_squares(const canto_device *device, int64_t n, const float *x
     *sum += total;
 }
 
-void canto_cpu_adamw(const canto_device *device, int64_t n, const canto_adamw *how,
-                     const float *grad, float *param, float *first, float *second)
+void CANTO_CPU(adamw)(const canto_device *device, int64_t n, const canto_adamw *how,
+                      const float *grad, float *param, float *first, float *second)
 {
     const canto_adamw a = *how;
 #pragma omp parallel for simd if (n > CANTO_CPU_PARALLEL_MIN)

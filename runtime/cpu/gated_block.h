@@ -19,6 +19,20 @@
 
 #include "runtime/cpu/linear_block.h"
 
+#define canto_gated_add                   CANTO_CPU(gated_add)
+#define canto_gated_backward_head         CANTO_CPU(gated_backward_head)
+#define canto_gated_backward_summary_head CANTO_CPU(gated_backward_summary_head)
+#define canto_gated_chunk                 CANTO_CPU(gated_chunk)
+#define canto_gated_factors               CANTO_CPU(gated_factors)
+#define canto_gated_fall                  CANTO_CPU(gated_fall)
+#define canto_gated_forward_head          CANTO_CPU(gated_forward_head)
+#define canto_gated_read_head             CANTO_CPU(gated_read_head)
+#define canto_gated_rise                  CANTO_CPU(gated_rise)
+#define canto_gated_scale_columns         CANTO_CPU(gated_scale_columns)
+#define canto_gated_scale_rows            CANTO_CPU(gated_scale_rows)
+#define canto_gated_summary_head          CANTO_CPU(gated_summary_head)
+#define canto_gated_work_count            CANTO_CPU(gated_work_count)
+
 enum { CANTO_GATED_RANGE = 60 };
 
 // The gates of a token.

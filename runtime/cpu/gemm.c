@@ -19,18 +19,18 @@ static void slab_bounds(int64_t length, int64_t i, int64_t n, int64_t *begin, in
     *end = *begin + width < length ? *begin + width : length;
 }
 
-void canto_cpu_gemm(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                    int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc)
+void CANTO_CPU(gemm)(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
+                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
 {
     if (m == 0 || n == 0) return;
     // A rank without tokens still scales c, and CBLAS refuses leading dimensions of empty matrices.
     if (k == 0) {
         for (int64_t i = 0; i < m; i++) {
             if (beta == 0)
-                canto_cpu_fill(device, n, 0, c + i * ldc);
+                CANTO_CPU(fill)(device, n, 0, c + i * ldc);
             else
-                canto_cpu_scale(device, n, beta, c + i * ldc);
+                CANTO_CPU(scale)(device, n, beta, c + i * ldc);
         }
         return;
     }

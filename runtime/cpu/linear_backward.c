@@ -60,7 +60,7 @@ static int64_t work_count(const canto_linear_head *it, int64_t tokens)
     return (canto_chunk_count(tokens) + 1) * state_columns_count(it) + state_rows_count(it);
 }
 
-size_t canto_cpu_linear_work_bytes(const canto_linear_shape *shape, int64_t tokens)
+size_t CANTO_CPU(linear_work_bytes)(const canto_linear_shape *shape, int64_t tokens)
 {
     const canto_linear_head it = canto_linear_head_make(shape, 0, 0);
     const int64_t count = shape->gated ? canto_gated_work_count(&it) : work_count(&it, tokens);
@@ -202,10 +202,10 @@ static void head_backward(const canto_linear_head *it, int64_t tokens, const arr
     }
 }
 
-void canto_cpu_linear_backward(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *q, const float *kv, const float *gates,
-                               const float *state_in, const float *dy, const float *dstate_out,
-                               float *dq, float *dkv, float *dgates, void *work)
+void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_shape *shape,
+                                int64_t tokens, const float *q, const float *kv, const float *gates,
+                                const float *state_in, const float *dy, const float *dstate_out,
+                                float *dq, float *dkv, float *dgates, void *work)
 {
     const arrays a = {q, kv, dy, dq, dkv};
     const canto_gated_arrays gated = {q, kv, gates, dy, state_in, dstate_out, dq, dkv, dgates};

@@ -11,6 +11,19 @@
 #include "runtime/cpu/cpu.h"
 #include "runtime/cpu/tile.h"
 
+#define canto_linear_advance          CANTO_CPU(linear_advance)
+#define canto_linear_columns_of       CANTO_CPU(linear_columns_of)
+#define canto_linear_decay            CANTO_CPU(linear_decay)
+#define canto_linear_head_make        CANTO_CPU(linear_head_make)
+#define canto_linear_load_state       CANTO_CPU(linear_load_state)
+#define canto_linear_pack             CANTO_CPU(linear_pack)
+#define canto_linear_pack_queries     CANTO_CPU(linear_pack_queries)
+#define canto_linear_scale            CANTO_CPU(linear_scale)
+#define canto_linear_scale_from_start CANTO_CPU(linear_scale_from_start)
+#define canto_linear_scale_pairs      CANTO_CPU(linear_scale_pairs)
+#define canto_linear_scale_to_end     CANTO_CPU(linear_scale_to_end)
+#define canto_linear_store_state      CANTO_CPU(linear_store_state)
+
 enum { CANTO_CHUNK = 64, CANTO_LINEAR_COLUMNS_MAX = CANTO_HEAD_DIM_MAX + CANTO_TILE_PAD };
 
 // One key/value head of a run.

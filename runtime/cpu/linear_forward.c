@@ -82,9 +82,9 @@ static void forward_head(const canto_linear_head *it, int64_t tokens, const floa
     if (state_out) canto_linear_store_state(it, s.state, state_out);
 }
 
-void canto_cpu_linear_forward(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *q, const float *kv, const float *gates,
-                              const float *state_in, float *y, float *state_out)
+void CANTO_CPU(linear_forward)(const canto_device *device, const canto_linear_shape *shape,
+                               int64_t tokens, const float *q, const float *kv, const float *gates,
+                               const float *state_in, float *y, float *state_out)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
@@ -113,9 +113,9 @@ static void read_head(const canto_linear_head *it, int64_t tokens, const float *
     }
 }
 
-void canto_cpu_linear_read(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *gates,
-                           const float *state_in, float *y)
+void CANTO_CPU(linear_read)(const canto_device *device, const canto_linear_shape *shape,
+                            int64_t tokens, const float *q, const float *gates,
+                            const float *state_in, float *y)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {

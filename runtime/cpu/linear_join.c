@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-void canto_cpu_state_join(const canto_device *device, int heads, int64_t head_count, int64_t tokens,
-                          const float *log_decay, const float *left, const float *right, float *out)
+void CANTO_CPU(state_join)(const canto_device *device, int heads, int64_t head_count,
+                           int64_t tokens, const float *log_decay, const float *left,
+                           const float *right, float *out)
 {
 #pragma omp parallel for if (heads * head_count > CANTO_CPU_PARALLEL_MIN)
     for (int h = 0; h < heads; h++) {

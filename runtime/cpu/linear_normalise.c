@@ -2,8 +2,8 @@
 // adjoint. Keeps nothing.
 #include "runtime/cpu/cpu.h"
 
-void canto_cpu_linear_normalise(const canto_device *device, int64_t entries, int value_dim,
-                                float eps, const float *y, float *o)
+void CANTO_CPU(linear_normalise)(const canto_device *device, int64_t entries, int value_dim,
+                                 float eps, const float *y, float *o)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {
@@ -13,8 +13,9 @@ void canto_cpu_linear_normalise(const canto_device *device, int64_t entries, int
     }
 }
 
-void canto_cpu_linear_normalise_backward(const canto_device *device, int64_t entries, int value_dim,
-                                         float eps, const float *y, const float *dout, float *dy)
+void CANTO_CPU(linear_normalise_backward)(const canto_device *device, int64_t entries,
+                                          int value_dim, float eps, const float *y,
+                                          const float *dout, float *dy)
 {
 #pragma omp parallel for schedule(static) if (entries * value_dim > CANTO_CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < entries; i++) {

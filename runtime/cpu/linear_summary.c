@@ -30,8 +30,8 @@ static void summarise(const canto_linear_head *it, int64_t tokens, const float *
     canto_linear_store_state(it, s.state, state_out);
 }
 
-void canto_cpu_linear_summary(const canto_device *device, const canto_linear_shape *shape,
-                              int64_t tokens, const float *kv, const float *gates, float *summary)
+void CANTO_CPU(linear_summary)(const canto_device *device, const canto_linear_shape *shape,
+                               int64_t tokens, const float *kv, const float *gates, float *summary)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
@@ -68,9 +68,9 @@ static void summarise_backward(const canto_linear_head *it, int64_t tokens, cons
     canto_linear_store_state(it, s.state, dstate_in);
 }
 
-void canto_cpu_linear_backward_summary(const canto_device *device, const canto_linear_shape *shape,
-                                       int64_t tokens, const float *q, const float *gates,
-                                       const float *dy, float *summary)
+void CANTO_CPU(linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
+                                        int64_t tokens, const float *q, const float *gates,
+                                        const float *dy, float *summary)
 {
 #pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
     for (int g = 0; g < shape->kv_heads; g++) {

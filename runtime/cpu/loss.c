@@ -27,8 +27,8 @@ static float log_add(float a, float b)
     return low == -INFINITY ? high : high + log1pf(expf(low - high));
 }
 
-void canto_cpu_loss_tile(const canto_device *device, int64_t rows, int64_t n, int64_t first,
-                         const float *logits, const int32_t *target, float *lse, float *picked)
+void CANTO_CPU(loss_tile)(const canto_device *device, int64_t rows, int64_t n, int64_t first,
+                          const float *logits, const int32_t *target, float *lse, float *picked)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
@@ -40,8 +40,8 @@ void canto_cpu_loss_tile(const canto_device *device, int64_t rows, int64_t n, in
     }
 }
 
-void canto_cpu_loss_sum(const canto_device *device, int64_t rows, const int32_t *target,
-                        const float *lse, const float *picked, double *sum)
+void CANTO_CPU(loss_sum)(const canto_device *device, int64_t rows, const int32_t *target,
+                         const float *lse, const float *picked, double *sum)
 {
     double own = 0;
     for (int64_t t = 0; t < rows; t++) {
@@ -50,15 +50,15 @@ void canto_cpu_loss_sum(const canto_device *device, int64_t rows, const int32_t 
     *sum += own;
 }
 
-void canto_cpu_loss_tile_backward(const canto_device *device, int64_t rows, int64_t n,
-                                  int64_t first, const int32_t *target, const float *lse,
-                                  float scale, float *logits)
+void CANTO_CPU(loss_tile_backward)(const canto_device *device, int64_t rows, int64_t n,
+                                   int64_t first, const int32_t *target, const float *lse,
+                                   float scale, float *logits)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
         float *row = logits + t * n;
         if (target[t] < 0) {
-            canto_cpu_fill(device, n, 0, row);
+            CANTO_CPU(fill)(device, n, 0, row);
             continue;
         }
         for (int64_t i = 0; i < n; i++) row[i] = scale * canto_cpu_exp(row[i] - lse[t]);

@@ -18,8 +18,8 @@ static double row_squares(int64_t n, const float *x)
     return sum;
 }
 
-void canto_cpu_norm_forward(const canto_device *device, int64_t rows, int64_t n, float eps,
-                            const float *x, const float *w, float *y, float *rstd)
+void CANTO_CPU(norm_forward)(const canto_device *device, int64_t rows, int64_t n, float eps,
+                             const float *x, const float *w, float *y, float *rstd)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
@@ -58,9 +58,9 @@ static void norm_weight_backward(int64_t rows, int64_t n, const float *x, const 
     }
 }
 
-void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n, const float *x,
-                             const float *w, const float *rstd, const float *dy, float *dx,
-                             float *dw)
+void CANTO_CPU(norm_backward)(const canto_device *device, int64_t rows, int64_t n, const float *x,
+                              const float *w, const float *rstd, const float *dy, float *dx,
+                              float *dw)
 {
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++)
@@ -68,8 +68,8 @@ void canto_cpu_norm_backward(const canto_device *device, int64_t rows, int64_t n
     if (dw) norm_weight_backward(rows, n, x, rstd, dy, dw);
 }
 
-void canto_cpu_log_sigmoid_forward(const canto_device *device, int64_t rows, int64_t n,
-                                   float divisor, const float *x, const float *bias, float *y)
+void CANTO_CPU(log_sigmoid_forward)(const canto_device *device, int64_t rows, int64_t n,
+                                    float divisor, const float *x, const float *bias, float *y)
 {
     const float factor = 1.0f / divisor;
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
@@ -79,9 +79,9 @@ void canto_cpu_log_sigmoid_forward(const canto_device *device, int64_t rows, int
     }
 }
 
-void canto_cpu_log_sigmoid_backward(const canto_device *device, int64_t rows, int64_t n,
-                                    float divisor, const float *x, const float *bias,
-                                    const float *dy, float *dx, float *dbias)
+void CANTO_CPU(log_sigmoid_backward)(const canto_device *device, int64_t rows, int64_t n,
+                                     float divisor, const float *x, const float *bias,
+                                     const float *dy, float *dx, float *dbias)
 {
     const float factor = 1.0f / divisor;
 #pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
@@ -100,8 +100,8 @@ void canto_cpu_log_sigmoid_backward(const canto_device *device, int64_t rows, in
     }
 }
 
-void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
-                    const float *table, int direction, float *x)
+void CANTO_CPU(rope)(const canto_device *device, int64_t rows, int heads, int dim, int64_t stride,
+                     const float *table, int direction, float *x)
 {
     const int half = dim / 2;
 #pragma omp parallel for if (rows * heads * dim > CANTO_CPU_PARALLEL_MIN)
@@ -122,15 +122,15 @@ void canto_cpu_rope(const canto_device *device, int64_t rows, int heads, int dim
     }
 }
 
-void canto_cpu_embed_forward(const canto_device *device, int64_t tokens, int64_t n,
-                             const int32_t *token, const float *table, float *y)
+void CANTO_CPU(embed_forward)(const canto_device *device, int64_t tokens, int64_t n,
+                              const int32_t *token, const float *table, float *y)
 {
     for (int64_t t = 0; t < tokens; t++)
         memcpy(y + t * n, table + token[t] * n, (size_t)n * sizeof *y);
 }
 
-void canto_cpu_embed_backward(const canto_device *device, int64_t tokens, int64_t n,
-                              const int32_t *token, const float *dy, float *dtable)
+void CANTO_CPU(embed_backward)(const canto_device *device, int64_t tokens, int64_t n,
+                               const int32_t *token, const float *dy, float *dtable)
 {
 #pragma omp parallel for if (tokens * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t c0 = 0; c0 < n; c0 += COLUMNS) {

@@ -7,9 +7,18 @@
 #ifndef CANTO_RUNTIME_CPU_TILE_H
 #define CANTO_RUNTIME_CPU_TILE_H
 
+#include "runtime/cpu/level.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#define canto_tile_add          CANTO_CPU(tile_add)
+#define canto_tile_band_product CANTO_CPU(tile_band_product)
+#define canto_tile_copy         CANTO_CPU(tile_copy)
+#define canto_tile_product      CANTO_CPU(tile_product)
+#define canto_tile_store        CANTO_CPU(tile_store)
+#define canto_tile_transpose    CANTO_CPU(tile_transpose)
 
 enum { CANTO_TILE_PAD = 16, CANTO_TILE_ALIGN = 64 };
 

@@ -97,7 +97,7 @@ static canto_status run_call(void *argument, bool *done)
 {
     call *it = argument;
     const maker *m = it->made_by;
-    const canto_device *device = &canto_device_cpu;
+    const canto_device *device = canto_device_cpu();
     void *values[ARGUMENTS_MAX + 1] = {&device};
     for (int i = 0, descriptions = 0; i < m->n; i++) {
         const kind *k = m->arguments[i];

@@ -19,12 +19,12 @@ typedef struct bench {
     void *work;
 } bench;
 
-static const canto_kernels *const cpu = &canto_kernels_cpu;
-static const canto_device *const device = &canto_device_cpu;
+static const canto_device *device;
 
 static void run_gemm(const bench *b)
 {
-    cpu->gemm(device, false, false, GEMM, GEMM, GEMM, 1, b->q, GEMM, b->kv, GEMM, 0, b->dq, GEMM);
+    device->kernels->gemm(device, false, false, GEMM, GEMM, GEMM, 1, b->q, GEMM, b->kv, GEMM, 0,
+                          b->dq, GEMM);
 }
 
 static canto_band causal(const bench *b)
@@ -36,42 +36,45 @@ static void run_softmax_forward(const bench *b)
 {
     const canto_band tile = causal(b);
     for (int64_t i = 0; i < b->tokens * b->softmax.heads; i++) b->lse[i] = -1e30f;
-    cpu->attention_forward(device, &b->softmax, &tile, b->q, b->kv, b->o, b->lse);
+    device->kernels->attention_forward(device, &b->softmax, &tile, b->q, b->kv, b->o, b->lse);
 }
 
 static void run_softmax_backward(const bench *b)
 {
     const canto_band tile = causal(b);
-    cpu->attention_backward(device, &b->softmax, &tile, b->q, b->kv, b->dout, b->lse, b->delta,
-                            b->dq, b->dkv);
+    device->kernels->attention_backward(device, &b->softmax, &tile, b->q, b->kv, b->dout, b->lse,
+                                        b->delta, b->dq, b->dkv);
 }
 
 static void run_linear_forward(const bench *b)
 {
-    cpu->linear_forward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL, b->o, NULL);
+    device->kernels->linear_forward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL, b->o,
+                                    NULL);
 }
 
 static void run_linear_backward(const bench *b)
 {
-    cpu->linear_backward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL, b->dout, NULL,
-                         b->dq, b->dkv, NULL, b->work);
+    device->kernels->linear_backward(device, &b->linear, b->tokens, b->q, b->kv, NULL, NULL,
+                                     b->dout, NULL, b->dq, b->dkv, NULL, b->work);
 }
 
 static void run_linear_token(const bench *b)
 {
     for (int i = 0; i < 100; i++)
-        cpu->linear_forward(device, &b->linear, 1, b->q, b->kv, NULL, b->state, b->o, b->state);
+        device->kernels->linear_forward(device, &b->linear, 1, b->q, b->kv, NULL, b->state, b->o,
+                                        b->state);
 }
 
 static void run_gated_forward(const bench *b)
 {
-    cpu->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL, b->o, NULL);
+    device->kernels->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL, b->o,
+                                    NULL);
 }
 
 static void run_gated_backward(const bench *b)
 {
-    cpu->linear_backward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL, b->dout, NULL,
-                         b->dq, b->dkv, b->dgates, b->work);
+    device->kernels->linear_backward(device, &b->gated, b->tokens, b->q, b->kv, b->gates, NULL,
+                                     b->dout, NULL, b->dq, b->dkv, b->dgates, b->work);
 }
 
 // Gates so strong that every chunk is one token.
@@ -79,7 +82,8 @@ static void run_forgetting_forward(const bench *b)
 {
     for (int64_t i = 0; i < b->tokens * canto_linear_transition_count(&b->gated); i++)
         b->dgates[i] = -50;
-    cpu->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->dgates, NULL, b->o, NULL);
+    device->kernels->linear_forward(device, &b->gated, b->tokens, b->q, b->kv, b->dgates, NULL,
+                                    b->o, NULL);
 }
 
 static int ascending(const void *a, const void *b)
@@ -110,7 +114,7 @@ static bench make(int64_t tokens, int heads, int dim)
     b.gates = random_floats(n);
     b.dgates = random_floats(n);
     for (int64_t i = 0; i < n; i++) b.gates[i] = -0.05f * b.gates[i] * b.gates[i];
-    b.work = malloc(cpu->linear_work_bytes(&b.linear, tokens));
+    b.work = malloc(device->kernels->linear_work_bytes(&b.linear, tokens));
     return b;
 }
 
@@ -146,6 +150,7 @@ static void count_flops(const bench *b, double flops[TESTS])
 
 int main(int argc, char **argv)
 {
+    device = canto_device_cpu();
     const bench b = make(argc > 1 ? atoi(argv[1]) : 2048, argc > 2 ? atoi(argv[2]) : 4,
                          argc > 3 ? atoi(argv[3]) : 64);
     static double times[TESTS][ROUNDS];

@@ -17,13 +17,14 @@ void canto_cuda_gemm(const canto_device *device, bool trans_a, bool trans_b, int
                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                      int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    canto_kernels_cpu.gemm(device, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    canto_device_cpu()->kernels->gemm(device, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb,
+                                      beta, c, ldc);
 }
 
 canto_status canto_test_slots_open(const canto_device **out)
 {
     static canto_cuda cuda;
-    cuda.base.backend = canto_device_cpu.backend; // memory, copies and close of the host
+    cuda.base.backend = canto_device_cpu()->backend; // memory, copies and close of the host
     cuda.base.kernels = &canto_kernels_cuda;
     cuda.partial_sums = partial_sums;
     *out = &cuda.base;

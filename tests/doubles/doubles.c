@@ -2,6 +2,8 @@
 // device goes on.
 #include "tests/doubles/doubles.h"
 
+#include "runtime/device.h"
+
 #include "runtime/cuda/kernels.h"
 #include "runtime/shadow/calls.h"
 
@@ -39,7 +41,7 @@ static canto_status make(canto_doubles *state)
     CANTO_TRY(
         canto_shadow_streams_open(canto_shadow_seed(), rank_hint(), stall_s, &state->streams));
     CANTO_TRY(canto_shadow_stream_open(state->streams, "compute", &state->compute.number));
-    CANTO_TRY(canto_shadow_calls_open(&canto_kernels_cpu, &state->memory, state->streams,
+    CANTO_TRY(canto_shadow_calls_open(canto_device_cpu()->kernels, &state->memory, state->streams,
                                       state->compute.number, &canto_kernels_cuda, &calls));
     canto_kernels_cuda.name = "cuda";
     canto_kernels_cuda.gemm = canto_cuda_gemm;

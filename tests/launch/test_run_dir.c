@@ -25,8 +25,8 @@ static int set_up(void **state)
     CANTO_TEST_OK(canto_config_read(NULL, 0, NULL, &f->config, NULL));
     snprintf(f->config.run.dir, sizeof f->config.run.dir, "%s/a/b", f->root);
     CANTO_TEST_OK(canto_comm_self_open(&f->job.world));
-    CANTO_TEST_OK(canto_mesh_create(f->job.world, &canto_device_cpu, 1, 1, &f->job.mesh));
-    f->job.device = &canto_device_cpu;
+    CANTO_TEST_OK(canto_mesh_create(f->job.world, canto_device_cpu(), 1, 1, &f->job.mesh));
+    f->job.device = canto_device_cpu();
     f->job.log = (canto_log){.stream = stderr, .quiet = true};
     return 0;
 }

@@ -96,7 +96,7 @@ void models_params_make(const canto_model_config *config, models_params *out)
 {
     CANTO_TEST_OK(canto_arenas_measure(&out->arenas));
     CANTO_TEST_OK(
-        canto_decoder_create(&out->arenas, config, &canto_device_cpu, 1, 1, &out->decoder));
+        canto_decoder_create(&out->arenas, config, canto_device_cpu(), 1, 1, &out->decoder));
     out->list = canto_decoder_params(out->decoder);
 }
 
@@ -112,7 +112,7 @@ void models_values(const canto_params *list, float *out)
     float *values = malloc(bytes);
     assert_non_null(values);
     canto_params copy = *list;
-    copy.device = &canto_device_cpu;
+    copy.device = canto_device_cpu();
     copy.values = values;
     CANTO_TEST_OK(canto_params_init(&copy, 1));
     for (int p = 0; p < list->n; p++) {

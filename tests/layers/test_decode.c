@@ -126,7 +126,7 @@ static void test_shadow(void **state)
         for (int seed = 0; seed < 3; seed++) {
             const canto_device *device;
             float logits[VOCAB], expected[VOCAB];
-            feed_on(&canto_device_cpu, which, expected);
+            feed_on(canto_device_cpu(), which, expected);
             CANTO_TEST_OK(canto_device_open(backend, seed, &device));
             feed_on(device, which, logits);
             CANTO_TEST_OK(canto_device_close(&device));

@@ -183,7 +183,7 @@ static void train(canto_comm *world, int which, int variant, history *out)
 static void check_ranks_agree(const history *h)
 {
     double squares = 0;
-    canto_kernels_cpu.sum_squares(&canto_device_cpu, h->count, h->values, &squares);
+    canto_device_cpu()->kernels->sum_squares(canto_device_cpu(), h->count, h->values, &squares);
     double all[64];
     CANTO_TEST_OK(canto_comm_gather_small(canto_test_world, sizeof squares, &squares, all));
     for (int r = 0; r < canto_test_world->size; r++) assert_true(all[r] == squares);

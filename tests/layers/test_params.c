@@ -76,7 +76,7 @@ static void test_buckets_in_order(void **state)
     (void)state;
     canto_params params;
     int id;
-    CANTO_TEST_OK(canto_params_begin(&params, &canto_device_cpu, 3));
+    CANTO_TEST_OK(canto_params_begin(&params, canto_device_cpu(), 3));
     canto_param param = {.name = "a", .dims_n = 1, .dims = {5}, .bucket = 1};
     CANTO_TEST_OK(canto_params_add(&params, &param, &id));
     assert_true(params.bounds[1] == 0 && params.bounds[2] == 5 && params.bounds[3] == 5);

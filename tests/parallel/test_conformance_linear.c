@@ -96,10 +96,11 @@ static void fill_inputs(void)
     canto_test_fill("dout", task->tokens * O_WIDTH, task->dout);
     if (task->mixer == MIXER_DECAY || task->mixer == MIXER_GATED) return;
     int64_t k_width = (int64_t)task->shape.kv_heads * KEY_DIM;
-    canto_kernels_cpu.feature_forward(&canto_device_cpu, CANTO_FEATURE_ELU1, task->tokens, Q_WIDTH,
-                                      Q_WIDTH, task->q, task->q);
-    canto_kernels_cpu.feature_forward(&canto_device_cpu, CANTO_FEATURE_ELU1, task->tokens, k_width,
-                                      task->kv_width, task->kv, task->kv);
+    canto_device_cpu()->kernels->feature_forward(canto_device_cpu(), CANTO_FEATURE_ELU1,
+                                                 task->tokens, Q_WIDTH, Q_WIDTH, task->q, task->q);
+    canto_device_cpu()->kernels->feature_forward(canto_device_cpu(), CANTO_FEATURE_ELU1,
+                                                 task->tokens, k_width, task->kv_width, task->kv,
+                                                 task->kv);
 }
 
 static double *widen(int64_t n, const float *x)

@@ -41,7 +41,7 @@ static canto_plan_desc describe(rank_plan *mine, int rank, int size, canto_layou
     mine->comm = (canto_comm){.ops = &place_ops, .lane = "schedule", .rank = rank, .size = size};
     mine->mesh = (canto_mesh){.dp = 1, .cp = size, .cp_rank = rank, .schedule = &mine->comm};
     return (canto_plan_desc){.mesh = &mine->mesh,
-                             .device = &canto_device_cpu,
+                             .device = canto_device_cpu(),
                              .layout = layout,
                              .weights = layout == CANTO_LAYOUT_UNEVEN ? weights : NULL,
                              .softmax = &canto_strategy_ring,

@@ -121,7 +121,7 @@ static world *open_world(const setup *how, const float *u)
     for (int r = 0; r < how->size; r++) {
         made->comms[r] = (office_comm){
             {.ops = &office_ops, .lane = "schedule", .rank = r, .size = how->size}, made->post};
-        canto_scan_desc desc = {&canto_device_cpu, &made->comms[r].base, how->transport,
+        canto_scan_desc desc = {canto_device_cpu(), &made->comms[r].base, how->transport,
                                 &made->shards, how->gated ? SUMMARY : STATE};
         CANTO_TEST_OK(canto_scan_create(&made->arena, &made->arena, &desc, &made->scans[r]));
         CANTO_TEST_OK(canto_scan_documents(made->scans[r], &documents));
@@ -340,7 +340,7 @@ static void test_measured_size(void **state)
     CANTO_TEST_OK(canto_arena_create_measuring(&measuring));
     fill_shards(&how, &real, &shards);
     size_t before = canto_arena_mark(&real);
-    canto_scan_desc desc = {&canto_device_cpu, &comm.base, how.transport, &shards, STATE};
+    canto_scan_desc desc = {canto_device_cpu(), &comm.base, how.transport, &shards, STATE};
     canto_scan *scan;
     CANTO_TEST_OK(canto_scan_create(&measuring, &measuring, &desc, &scan));
     CANTO_TEST_OK(canto_scan_create(&real, &real, &desc, &scan));

@@ -8,8 +8,7 @@
 
 #include <math.h>
 
-static const canto_kernels *const cpu = &canto_kernels_cpu;
-static const canto_device *const device = &canto_device_cpu;
+static const canto_device *device; // the cpu at the level under test
 
 // A problem over positions [0, queries) x [0, keys), and everything computed about it.
 typedef struct problem {
@@ -56,25 +55,26 @@ static void clear_outputs(problem *p)
 static void forward_into(const problem *p, const canto_band *tile, float *o, float *lse)
 {
     const int64_t row = tile->q0 * p->shape.heads;
-    cpu->attention_forward(device, &p->shape, tile, p->q + row * p->shape.key_dim,
-                           p->kv + tile->k0 * canto_attention_kv_width(&p->shape),
-                           o + row * p->shape.value_dim, lse + row);
+    device->kernels->attention_forward(device, &p->shape, tile, p->q + row * p->shape.key_dim,
+                                       p->kv + tile->k0 * canto_attention_kv_width(&p->shape),
+                                       o + row * p->shape.value_dim, lse + row);
 }
 
 static void backward_of(problem *p, const canto_band *tile)
 {
     const int64_t row = tile->q0 * p->shape.heads;
     const int64_t key = tile->k0 * canto_attention_kv_width(&p->shape);
-    cpu->attention_backward(device, &p->shape, tile, p->q + row * p->shape.key_dim, p->kv + key,
-                            p->dout + row * p->shape.value_dim, p->lse + row, p->delta + row,
-                            p->dq + row * p->shape.key_dim, p->dkv + key);
+    device->kernels->attention_backward(device, &p->shape, tile, p->q + row * p->shape.key_dim,
+                                        p->kv + key, p->dout + row * p->shape.value_dim,
+                                        p->lse + row, p->delta + row,
+                                        p->dq + row * p->shape.key_dim, p->dkv + key);
 }
 
 static void run(problem *p, int bands_n, const canto_band *bands)
 {
     clear_outputs(p);
     for (int i = 0; i < bands_n; i++) forward_into(p, &bands[i], p->o, p->lse);
-    cpu->attention_delta(device, p->rows, p->shape.value_dim, p->dout, p->o, p->delta);
+    device->kernels->attention_delta(device, p->rows, p->shape.value_dim, p->dout, p->o, p->delta);
     for (int i = 0; i < bands_n; i++) backward_of(p, &bands[i]);
 }
 
@@ -237,7 +237,8 @@ static void test_merges_in_any_order(void **state)
         for (int i = 0; i < RECTANGLES; i++) {
             clear_outputs(&part);
             forward_into(&part, &bands[i], part.o, part.lse);
-            cpu->attention_merge(device, p.rows, p.shape.value_dim, part.o, part.lse, p.o, p.lse);
+            device->kernels->attention_merge(device, p.rows, p.shape.value_dim, part.o, part.lse,
+                                             p.o, p.lse);
         }
         memset(p.dq, 0, (size_t)p.q_n * sizeof *p.dq);
         memset(p.dkv, 0, (size_t)p.kv_n * sizeof *p.dkv);
@@ -254,12 +255,12 @@ static void test_merge_with_the_empty_partial(void **state)
     float o[] = {1, -2, 3, NAN}, other[] = {9, 9, 0.5f, -7};
     float lse[] = {0.25f, -INFINITY}, lse_other[] = {-INFINITY, 4};
     const float expected[] = {1, -2, 0.5f, -7}, expected_lse[] = {0.25f, 4};
-    cpu->attention_merge(device, 2, 2, other, lse_other, o, lse);
+    device->kernels->attention_merge(device, 2, 2, other, lse_other, o, lse);
     numbers_same("o", 4, o, expected);
     numbers_same("lse", 2, lse, expected_lse);
     const float empty[] = {-INFINITY, -INFINITY};
     memcpy(lse, empty, sizeof lse);
-    cpu->attention_merge(device, 2, 2, other, empty, o, lse);
+    device->kernels->attention_merge(device, 2, 2, other, empty, o, lse);
     numbers_same("o of two empty partials", 4, o, expected);
     numbers_same("lse of two empty partials", 2, lse, empty);
 }
@@ -276,7 +277,7 @@ static void test_merge_of_large_sums(void **state)
         const double expected[] = {(2 * exp(a - top) - 5 * exp(b - top)) / sum};
         const double expected_lse[] = {top + log(sum)};
         float o = 2, other = -5, lse = pairs[i][0], lse_other = pairs[i][1];
-        cpu->attention_merge(device, 1, 1, &other, &lse_other, &o, &lse);
+        device->kernels->attention_merge(device, 1, 1, &other, &lse_other, &o, &lse);
         canto_test_close("o", 1, &o, expected, 2e-6);
         canto_test_close("lse", 1, &lse, expected_lse, 2e-7);
     }
@@ -450,11 +451,12 @@ static void test_nothing(void **state)
     const canto_band no_rows = {5, 5, 0, 9, CANTO_BAND_MIN, 0};
     const canto_band no_keys = {0, 1, 3, 3, CANTO_BAND_MIN, CANTO_BAND_MAX};
     float o = 7, lse = -INFINITY;
-    cpu->attention_forward(device, &shapes[0], &no_rows, NULL, NULL, NULL, NULL);
-    cpu->attention_backward(device, &shapes[0], &no_rows, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-    cpu->attention_forward(device, &shapes[0], &no_keys, NULL, NULL, &o, &lse);
-    cpu->attention_merge(device, 0, 4, NULL, NULL, NULL, NULL);
-    cpu->attention_delta(device, 0, 4, NULL, NULL, NULL);
+    device->kernels->attention_forward(device, &shapes[0], &no_rows, NULL, NULL, NULL, NULL);
+    device->kernels->attention_backward(device, &shapes[0], &no_rows, NULL, NULL, NULL, NULL, NULL,
+                                        NULL, NULL);
+    device->kernels->attention_forward(device, &shapes[0], &no_keys, NULL, NULL, &o, &lse);
+    device->kernels->attention_merge(device, 0, 4, NULL, NULL, NULL, NULL);
+    device->kernels->attention_delta(device, 0, 4, NULL, NULL, NULL);
     assert_true(o == 7 && lse == -INFINITY);
 }
 
@@ -477,5 +479,5 @@ int main(void)
         cmocka_unit_test(test_nothing),
     };
     numbers_set_threads(1); // idle threads would spin on cores that other tests need
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return CANTO_TEST_AT_LEVELS(tests, &device);
 }

@@ -5,13 +5,14 @@
 #include "tests/ref/rowwise.h"
 #include "tests/ref/widen.h"
 
-#include "runtime/cpu/cpu.h"
 #include "runtime/cpu/exp.h"
 #include "runtime/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const canto_device *device; // the cpu at the level under test
 
 enum { ROWS = 37, WIDTH = 70, COUNT = ROWS * WIDTH };
 
@@ -62,8 +63,8 @@ static void check_gemm(bool trans_a, bool trans_b, int m, int n, int k, float be
             *e = beta * *e + product[i * n + j];
         }
     }
-    canto_cpu_gemm(NULL, trans_a, trans_b, m, n, k, 0.5f, a, trans_a ? m : k, b, trans_b ? k : n,
-                   beta, c, n + PAD);
+    device->kernels->gemm(device, trans_a, trans_b, m, n, k, 0.5f, a, trans_a ? m : k, b,
+                          trans_b ? k : n, beta, c, n + PAD);
     canto_test_close("gemm", m * (n + PAD), c, expected, 2e-6);
     free(a), free(b), free(c), free(wide_a), free(wide_b), free(product), free(expected);
 }
@@ -98,12 +99,12 @@ static void check_norm(bool weighted)
     canto_ref_norm(ROWS, WIDTH, eps, wide_x, wide_w, ref_y);
     canto_ref_norm_backward(ROWS, WIDTH, eps, wide_x, wide_w, wide_dy, ref_dx,
                             weighted ? ref_dw : NULL);
-    canto_cpu_norm_forward(NULL, ROWS, WIDTH, (float)eps, x, w, y, rstd);
-    canto_cpu_norm_backward(NULL, ROWS, WIDTH, x, w, rstd, dy, dx, weighted ? dw : NULL);
+    device->kernels->norm_forward(device, ROWS, WIDTH, (float)eps, x, w, y, rstd);
+    device->kernels->norm_backward(device, ROWS, WIDTH, x, w, rstd, dy, dx, weighted ? dw : NULL);
     canto_test_close("norm", COUNT, y, ref_y, 2e-6);
     canto_test_close("norm dx", COUNT, dx, ref_dx, 1e-5);
     if (weighted) canto_test_close("norm dw", WIDTH, dw, ref_dw, 1e-5);
-    canto_cpu_norm_forward(NULL, ROWS, WIDTH, (float)eps, x, w, x, rstd);
+    device->kernels->norm_forward(device, ROWS, WIDTH, (float)eps, x, w, x, rstd);
     assert_memory_equal(x, y, sizeof y);
     free(x), free(w), free(dy), free(dx);
     free(wide_x), free(wide_dy), free(ref_dx), free(wide_w);
@@ -169,8 +170,8 @@ static void test_features(void **state)
             if (fabsf(x[i]) > 1e-3f)
                 assert_true(fabs(slope - canto_ref_feature_slope(f, x[i])) < 1e-7);
         }
-        canto_cpu_feature_forward(NULL, f, ROWS, WIDTH, STRIDE, x, y);
-        canto_cpu_feature_backward(NULL, f, ROWS, WIDTH, STRIDE, x, dy, dx);
+        device->kernels->feature_forward(device, f, ROWS, WIDTH, STRIDE, x, y);
+        device->kernels->feature_backward(device, f, ROWS, WIDTH, STRIDE, x, dy, dx);
         canto_test_close("feature", ROWS * STRIDE, y, ref_y, 1e-6);
         canto_test_close("feature slope", ROWS * STRIDE, dx, ref_dx, 1e-6);
         free(y), free(dx), free(ref_y), free(ref_dx);
@@ -191,8 +192,8 @@ static void test_glu(void **state)
         ref_dup[i] = s * dy[i];
         ref_dgate[i] = canto_ref_feature_slope(CANTO_FEATURE_SILU, gate[i]) * up[i] * dy[i];
     }
-    canto_cpu_glu_forward(NULL, COUNT, gate, up, y);
-    canto_cpu_glu_backward(NULL, COUNT, gate, up, dy, dgate, dup);
+    device->kernels->glu_forward(device, COUNT, gate, up, y);
+    device->kernels->glu_backward(device, COUNT, gate, up, dy, dgate, dup);
     canto_test_close("glu", COUNT, y, ref_y, 1e-6);
     canto_test_close("glu dgate", COUNT, dgate, ref_dgate, 1e-6);
     canto_test_close("glu dup", COUNT, dup, ref_dup, 1e-6);
@@ -216,9 +217,9 @@ static void test_rope(void **state)
     float *x = numbers("x", ROWS * STRIDE);
     double *original = wide(ROWS * STRIDE, x), *turned = wide(ROWS * STRIDE, x);
     canto_ref_rope(ROWS, HEADS, DIM, STRIDE, positions, 10000, 1, turned);
-    canto_cpu_rope(NULL, ROWS, HEADS, DIM, STRIDE, table, 1, x);
+    device->kernels->rope(device, ROWS, HEADS, DIM, STRIDE, table, 1, x);
     canto_test_close("rope", ROWS * STRIDE, x, turned, 1e-6);
-    canto_cpu_rope(NULL, ROWS, HEADS, DIM, STRIDE, table, -1, x);
+    device->kernels->rope(device, ROWS, HEADS, DIM, STRIDE, table, -1, x);
     canto_test_close("rope back", ROWS * STRIDE, x, original, 1e-6);
     free(x), free(original), free(turned);
 }
@@ -235,8 +236,8 @@ static void test_embed(void **state)
         token[t] = t * t % VOCAB;
         for (int i = 0; i < WIDTH; i++) ref_dtable[token[t] * WIDTH + i] += dy[t * WIDTH + i];
     }
-    canto_cpu_embed_forward(NULL, ROWS, WIDTH, token, table, y);
-    canto_cpu_embed_backward(NULL, ROWS, WIDTH, token, dy, dtable);
+    device->kernels->embed_forward(device, ROWS, WIDTH, token, table, y);
+    device->kernels->embed_backward(device, ROWS, WIDTH, token, dy, dtable);
     for (int t = 0; t < ROWS; t++)
         assert_memory_equal(y + t * WIDTH, table + token[t] * WIDTH, WIDTH * sizeof *y);
     canto_test_close("embed", VOCAB * WIDTH, dtable, ref_dtable, 1e-6);
@@ -262,10 +263,10 @@ static void check_loss(int tile)
             const int n = WIDTH - first < tile ? WIDTH - first : tile;
             for (int i = 0; i < ROWS * n; i++) part[i] = logits[i / n * WIDTH + first + i % n];
             if (pass == 0) {
-                canto_cpu_loss_tile(NULL, ROWS, n, first, part, target, lse, picked);
+                device->kernels->loss_tile(device, ROWS, n, first, part, target, lse, picked);
                 continue;
             }
-            canto_cpu_loss_tile_backward(NULL, ROWS, n, first, target, lse, 0.25f, part);
+            device->kernels->loss_tile_backward(device, ROWS, n, first, target, lse, 0.25f, part);
             for (int i = 0; i < ROWS * n; i++) gradient[i / n * WIDTH + first + i % n] = part[i];
         }
     }
@@ -314,17 +315,17 @@ static void test_arithmetic(void **state)
     double sum = 0;
     for (int i = 0; i < N; i++) sum += (double)x[i] * x[i];
     double squares = 0;
-    canto_cpu_sum_squares(NULL, N, x, &squares);
-    canto_cpu_sum_squares(NULL, 0, x, &squares);
+    device->kernels->sum_squares(device, N, x, &squares);
+    device->kernels->sum_squares(device, 0, x, &squares);
     assert_true(fabs(squares - sum) < 1e-12 * sum);
     const float x7 = x[7], y7 = y[7];
-    canto_cpu_multiply(NULL, N, x, y, z);
+    device->kernels->multiply(device, N, x, y, z);
     assert_true(z[7] == x7 * y7);
-    canto_cpu_add(NULL, N, x, y);
+    device->kernels->add(device, N, x, y);
     assert_true(y[7] == x7 + y7);
-    canto_cpu_scale(NULL, N, 3, x);
+    device->kernels->scale(device, N, 3, x);
     assert_true(x[7] == 3 * x7);
-    canto_cpu_fill(NULL, N, -2, x);
+    device->kernels->fill(device, N, -2, x);
     assert_true(x[0] == -2 && x[N - 1] == -2);
     free(x), free(y), free(z);
 }
@@ -351,7 +352,7 @@ static void test_adamw(void **state)
         const double step = ref_first[i] / 0.19 / (sqrt(ref_second[i] / 0.0975) + 1e-8);
         ref_param[i] = param[i] - 0.01 * (step + 0.1 * param[i]);
     }
-    canto_cpu_adamw(NULL, COUNT, &how, grad, param, first, second);
+    device->kernels->adamw(device, COUNT, &how, grad, param, first, second);
     canto_test_close("adamw param", COUNT, param, ref_param, 1e-6);
     canto_test_close("adamw first", COUNT, first, ref_first, 1e-6);
     canto_test_close("adamw second", COUNT, second, ref_second, 1e-6);
@@ -376,14 +377,14 @@ static void test_log_sigmoid(void **state)
         dref[i] = dy[i] * canto_ref_log_sigmoid_slope(sum) / 16;
         dbias_ref[i % BIASES] += dref[i];
     }
-    canto_cpu_log_sigmoid_forward(NULL, LINES, BIASES, 16, x, bias, y);
+    device->kernels->log_sigmoid_forward(device, LINES, BIASES, 16, x, bias, y);
     for (int i = 0; i < N; i++) assert_true(fabs(y[i] - ref[i]) <= 4e-7 * fabs(ref[i]));
-    canto_cpu_log_sigmoid_forward(NULL, LINES, BIASES, 16, x, bias, x);
+    device->kernels->log_sigmoid_forward(device, LINES, BIASES, 16, x, bias, x);
     assert_memory_equal(x, y, N * sizeof *x);
     free(x);
     x = numbers("x", N);
     for (int i = 0; i < N; i++) x[i] *= 12;
-    canto_cpu_log_sigmoid_backward(NULL, LINES, BIASES, 16, x, bias, dy, dy, dbias);
+    device->kernels->log_sigmoid_backward(device, LINES, BIASES, 16, x, bias, dy, dy, dbias);
     canto_test_close("dx", N, dy, dref, 1e-6);
     canto_test_close("dbias", BIASES, dbias, dbias_ref, 1e-6);
     free(x), free(y), free(dy), free(ref);
@@ -393,7 +394,7 @@ static void test_log_sigmoid(void **state)
 static void test_every_slot_is_filled(void **state)
 {
     (void)state;
-    assert_null(canto_kernels_missing(&canto_kernels_cpu));
+    assert_null(canto_kernels_missing(canto_device_cpu()->kernels));
 }
 
 int main(void)
@@ -407,5 +408,5 @@ int main(void)
         cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_log_sigmoid), cmocka_unit_test(test_every_slot_is_filled),
     };
-    return cmocka_run_group_tests_name("runtime.cpu_rowwise", tests, NULL, NULL);
+    return CANTO_TEST_AT_LEVELS(tests, &device);
 }

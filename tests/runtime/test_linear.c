@@ -7,8 +7,7 @@
 
 #include <math.h>
 
-static const canto_kernels *const cpu = &canto_kernels_cpu;
-static const canto_device *const device = &canto_device_cpu;
+static const canto_device *device; // the cpu at the level under test
 static const canto_ref_documents one_document = {0, NULL};
 
 typedef struct problem {
@@ -36,7 +35,7 @@ static problem make(canto_linear_shape shape, int64_t tokens)
     p.dq = numbers_random("dq before", p.q_n);
     p.dkv = numbers_random("dkv before", p.kv_n);
     p.dstate_in = numbers_random("dstate_in before", p.state_n);
-    const size_t bytes = cpu->linear_work_bytes(&shape, tokens);
+    const size_t bytes = device->kernels->linear_work_bytes(&shape, tokens);
     p.work = numbers_zero((int64_t)(bytes / sizeof *p.work));
     memset(p.work, 0xff, bytes); // NaN: nothing may be read before it is written
     return p;
@@ -51,10 +50,10 @@ static void destroy(problem *p)
 
 static void run(problem *p, const float *state_in, const float *dstate_out)
 {
-    cpu->linear_forward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in, p->y,
-                        p->state_out);
-    cpu->linear_backward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in, p->dy,
-                         dstate_out, p->dq, p->dkv, NULL, p->work);
+    device->kernels->linear_forward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in, p->y,
+                                    p->state_out);
+    device->kernels->linear_backward(device, &p->shape, p->tokens, p->q, p->kv, NULL, state_in,
+                                     p->dy, dstate_out, p->dq, p->dkv, NULL, p->work);
 }
 
 static void check_forward(const problem *p, const double *q, const double *kv,
@@ -89,11 +88,12 @@ static void check_summaries(const problem *p, const double *q, const double *kv)
     double *y = numbers_zero_wide(p->y_n), *state = numbers_zero_wide(p->state_n);
     double *dy = numbers_wide(p->y_n, p->dy), *dq = numbers_zero_wide(p->q_n);
     double *dkv = numbers_zero_wide(p->kv_n);
-    cpu->linear_summary(device, &p->shape, p->tokens, p->kv, NULL, p->state_out);
+    device->kernels->linear_summary(device, &p->shape, p->tokens, p->kv, NULL, p->state_out);
     canto_ref_linear_forward(&p->shape, p->tokens, one_document, q, kv, NULL, NULL, y, state);
     canto_test_close("summary", p->state_n, p->state_out, state,
                      canto_test_forward_tolerance(p->tokens));
-    cpu->linear_backward_summary(device, &p->shape, p->tokens, p->q, NULL, p->dy, p->dstate_in);
+    device->kernels->linear_backward_summary(device, &p->shape, p->tokens, p->q, NULL, p->dy,
+                                             p->dstate_in);
     canto_ref_linear_backward(&p->shape, p->tokens, one_document, q, kv, NULL, NULL, dy, NULL, dq,
                               dkv, NULL, state);
     canto_test_close("backward summary", p->state_n, p->dstate_in, state, CANTO_TEST_GRADIENT);
@@ -167,15 +167,16 @@ static problem part(const problem *p, int64_t first, int64_t tokens)
 static void run_in_two(problem *p, int64_t middle, float *state_middle, float *dstate_middle)
 {
     problem a = part(p, 0, middle), b = part(p, middle, p->tokens - middle);
-    cpu->linear_forward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in, a.y,
-                        state_middle);
-    cpu->linear_forward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle, b.y,
-                        p->state_out);
-    cpu->linear_backward_summary(device, &p->shape, b.tokens, b.q, NULL, b.dy, dstate_middle);
-    cpu->linear_backward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle, b.dy, NULL,
-                         b.dq, b.dkv, NULL, p->work);
-    cpu->linear_backward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in, a.dy,
-                         dstate_middle, a.dq, a.dkv, NULL, p->work);
+    device->kernels->linear_forward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in, a.y,
+                                    state_middle);
+    device->kernels->linear_forward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle, b.y,
+                                    p->state_out);
+    device->kernels->linear_backward_summary(device, &p->shape, b.tokens, b.q, NULL, b.dy,
+                                             dstate_middle);
+    device->kernels->linear_backward(device, &p->shape, b.tokens, b.q, b.kv, NULL, state_middle,
+                                     b.dy, NULL, b.dq, b.dkv, NULL, p->work);
+    device->kernels->linear_backward(device, &p->shape, a.tokens, a.q, a.kv, NULL, p->state_in,
+                                     a.dy, dstate_middle, a.dq, a.dkv, NULL, p->work);
 }
 
 static void test_cut_in_two_at_every_point(void **state)
@@ -205,10 +206,12 @@ static void test_read_seeds_a_pass(void **state)
     (void)state;
     for (int s = 0; s < SHAPES; s++) {
         problem p = make(shapes[s], 130);
-        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, NULL, p.y, NULL);
-        cpu->linear_read(device, &p.shape, p.tokens, p.q, NULL, p.state_in, p.y);
+        device->kernels->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, NULL, p.y,
+                                        NULL);
+        device->kernels->linear_read(device, &p.shape, p.tokens, p.q, NULL, p.state_in, p.y);
         float *composed = numbers_copy(p.y_n, p.y);
-        cpu->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, p.state_in, p.y, NULL);
+        device->kernels->linear_forward(device, &p.shape, p.tokens, p.q, p.kv, NULL, p.state_in,
+                                        p.y, NULL);
         double *seeded = numbers_wide(p.y_n, p.y);
         canto_test_close("composed", p.y_n, composed, seeded,
                          canto_test_forward_tolerance(p.tokens));
@@ -226,8 +229,8 @@ static void test_one_token_at_a_time(void **state)
     float *states[] = {numbers_zero(p.state_n), numbers_zero(p.state_n)};
     for (int64_t t = 0; t < p.tokens; t++) {
         problem token = part(&p, t, 1);
-        cpu->linear_forward(device, &p.shape, 1, token.q, token.kv, NULL, t ? states[t % 2] : NULL,
-                            token.y, states[(t + 1) % 2]);
+        device->kernels->linear_forward(device, &p.shape, 1, token.q, token.kv, NULL,
+                                        t ? states[t % 2] : NULL, token.y, states[(t + 1) % 2]);
     }
     double *q = numbers_wide(p.q_n, p.q), *kv = numbers_wide(p.kv_n, p.kv);
     memcpy(p.state_out, states[p.tokens % 2], (size_t)p.state_n * sizeof *p.state_out);
@@ -295,10 +298,10 @@ static void test_normalise(void **state)
     for (int i = 0; i < ENTRIES; i++) y[i * (DIM + 1) + DIM] = 0.5f + fabsf(y[i * (DIM + 1) + DIM]);
     double *wide = numbers_wide(ENTRIES * (DIM + 1), y), *dwide = numbers_wide(ENTRIES * DIM, dout);
     double *ref = numbers_zero_wide(ENTRIES * (DIM + 1));
-    cpu->linear_normalise(device, ENTRIES, DIM, 1e-3f, y, o);
+    device->kernels->linear_normalise(device, ENTRIES, DIM, 1e-3f, y, o);
     canto_ref_normalise(ENTRIES, DIM, (double)1e-3f, wide, ref);
     canto_test_close("normalise", ENTRIES * DIM, o, ref, 1e-6);
-    cpu->linear_normalise_backward(device, ENTRIES, DIM, 1e-3f, y, dout, dy);
+    device->kernels->linear_normalise_backward(device, ENTRIES, DIM, 1e-3f, y, dout, dy);
     canto_ref_normalise_backward(ENTRIES, DIM, (double)1e-3f, wide, dwide, ref);
     canto_test_close("normalise backward", ENTRIES * (DIM + 1), dy, ref, 1e-6);
     float *floats[] = {y, o, dout, dy};
@@ -331,15 +334,15 @@ static void test_no_tokens(void **state)
     problem p = make(shapes[2], 0);
     run(&p, p.state_in, p.dstate_out);
     numbers_same("state", p.state_n, p.state_out, p.state_in);
-    cpu->linear_forward(device, &p.shape, 0, NULL, NULL, NULL, p.state_in, NULL, NULL);
-    cpu->linear_read(device, &p.shape, 0, NULL, NULL, p.state_in, NULL);
+    device->kernels->linear_forward(device, &p.shape, 0, NULL, NULL, NULL, p.state_in, NULL, NULL);
+    device->kernels->linear_read(device, &p.shape, 0, NULL, NULL, p.state_in, NULL);
     float *zero = numbers_zero(p.state_n);
-    cpu->linear_summary(device, &p.shape, 0, NULL, NULL, p.state_out);
+    device->kernels->linear_summary(device, &p.shape, 0, NULL, NULL, p.state_out);
     numbers_same("summary", p.state_n, p.state_out, zero);
-    cpu->linear_backward_summary(device, &p.shape, 0, NULL, NULL, NULL, p.dstate_in);
+    device->kernels->linear_backward_summary(device, &p.shape, 0, NULL, NULL, NULL, p.dstate_in);
     numbers_same("backward summary", p.state_n, p.dstate_in, zero);
-    cpu->linear_normalise(device, 0, 4, 0, NULL, NULL);
-    cpu->linear_normalise_backward(device, 0, 4, 0, NULL, NULL, NULL);
+    device->kernels->linear_normalise(device, 0, 4, 0, NULL, NULL);
+    device->kernels->linear_normalise_backward(device, 0, 4, 0, NULL, NULL, NULL);
     free(zero);
     destroy(&p);
 }
@@ -359,5 +362,5 @@ int main(void)
         cmocka_unit_test(test_no_tokens),
     };
     numbers_set_threads(1); // idle threads would spin on cores that other tests need
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return CANTO_TEST_AT_LEVELS(tests, &device);
 }
