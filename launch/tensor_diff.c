@@ -22,6 +22,8 @@ static double number(canto_dtype dtype, const void *data, int64_t i)
         return (double)((const int64_t *)data)[i];
     case CANTO_U8:
         return (double)((const uint8_t *)data)[i];
+    case CANTO_BF16: // no tensor of a checkpoint has it
+        break;
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 extern const canto_backend canto_backend_cpu;
+extern const struct canto_cpu_tiles canto_cpu_tiles_portable;
 
 static bool works_portable(void)
 {
@@ -14,10 +15,11 @@ static bool works_portable(void)
 
 #define LEVEL(level)                                                                               \
     .name = #level, .works = works_##level,                                                        \
-    .device = {&canto_backend_cpu, &canto_cpu_kernels_##level}
+    .device = {&canto_backend_cpu, &canto_cpu_kernels_##level}, .tiles = &canto_cpu_tiles_##level
 
 #ifdef __x86_64__
 extern const canto_kernels canto_cpu_kernels_avx2, canto_cpu_kernels_avx512;
+extern const struct canto_cpu_tiles canto_cpu_tiles_avx2, canto_cpu_tiles_avx512;
 
 static bool works_avx2(void)
 {

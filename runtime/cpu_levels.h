@@ -8,10 +8,11 @@
 #include "runtime/device.h"
 
 typedef struct canto_cpu_level {
-    const char *name;    // "avx2", as in CANTO_ISA
-    const char *needs;   // for people: "AVX2 and FMA"
-    bool (*works)(void); // whether this machine has what it needs
-    canto_device device; // the cpu at this level
+    const char *name;                    // "avx2", as in CANTO_ISA
+    const char *needs;                   // for people: "AVX2 and FMA"
+    bool (*works)(void);                 // whether this machine has what it needs
+    canto_device device;                 // the cpu at this level
+    const struct canto_cpu_tiles *tiles; // its building blocks: runtime/cpu/tiles.h
 } canto_cpu_level;
 
 // The kernels of the first level.

@@ -3,18 +3,16 @@
 
 size_t canto_dtype_bytes(canto_dtype dtype)
 {
-    static const size_t bytes[] = {
-        [CANTO_F32] = 4, [CANTO_F64] = 8, [CANTO_I32] = 4, [CANTO_I64] = 8, [CANTO_U8] = 1};
+    static const size_t bytes[] = {[CANTO_F32] = 4, [CANTO_F64] = 8, [CANTO_I32] = 4,
+                                   [CANTO_I64] = 8, [CANTO_U8] = 1,  [CANTO_BF16] = 2};
     return bytes[dtype];
 }
 
 const char *canto_dtype_name(canto_dtype dtype)
 {
-    static const char *const names[] = {[CANTO_F32] = "f32",
-                                        [CANTO_F64] = "f64",
-                                        [CANTO_I32] = "i32",
-                                        [CANTO_I64] = "i64",
-                                        [CANTO_U8] = "u8"};
+    static const char *const names[] = {
+        [CANTO_F32] = "f32", [CANTO_F64] = "f64", [CANTO_I32] = "i32",
+        [CANTO_I64] = "i64", [CANTO_U8] = "u8",   [CANTO_BF16] = "bf16"};
     return names[dtype];
 }
 

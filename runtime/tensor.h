@@ -7,7 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum canto_dtype { CANTO_F32, CANTO_F64, CANTO_I32, CANTO_I64, CANTO_U8 } canto_dtype;
+// CANTO_BF16: the upper half of an fp32 number, kept as a uint16_t.
+typedef enum canto_dtype {
+    CANTO_F32,
+    CANTO_F64,
+    CANTO_I32,
+    CANTO_I64,
+    CANTO_U8,
+    CANTO_BF16
+} canto_dtype;
 
 enum { CANTO_DIMS_MAX = 4 };
 

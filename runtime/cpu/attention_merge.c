@@ -7,6 +7,9 @@
 #include "runtime/cpu/attention_block.h"
 #include "runtime/cpu/cpu.h"
 
+#include <math.h>
+#include <string.h>
+
 void canto_attention_merge_row(int value_dim, const float *o_other, float lse_other, float *o,
                                float *lse)
 {
