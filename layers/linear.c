@@ -133,7 +133,7 @@ static canto_status set_shape(const canto_builder *builder, const canto_mixer_co
                                         .key_dim = mixer->key_dim,
                                         .value_dim = mixer->value_dim,
                                         .ones = mixer->normaliser,
-                                        .gated = mixer->kind->gated};
+                                        .gate = mixer->kind->gated ? CANTO_GATE_KEY : CANTO_GATE_NONE};
     if (mixer->decay == CANTO_DECAY_NONE) return CANTO_OK;
     float *log_decay;
     CANTO_TRY(canto_builder_hold(builder, "decays", mixer->kv_heads, &log_decay));
@@ -341,9 +341,11 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
     linear_layer *layer = (linear_layer *)base;
     const canto_context *context = base->context;
     project(layer, position, tokens, x);
-    context->device->kernels->linear_forward(
-        context->device, &layer->shape, tokens, layer->q, layer->kv, layer->gates.g,
-        position ? layer->states : NULL, layer->y, layer->next);
+    const canto_linear_run run = {
+        .tokens = tokens, .q = layer->q, .kv = layer->kv, .gates = layer->gates.g};
+    context->device->kernels->linear_forward(context->device, &layer->shape, &run,
+                                             position ? layer->states : NULL, layer->y,
+                                             layer->next);
     float *spent = layer->states;
     layer->states = layer->next;
     layer->next = spent;

@@ -7,7 +7,7 @@
 #include "parallel/recur.h"
 
 // Tokens of a local pass between two polls.
-enum { POLL_TOKENS = 128 };
+enum { POLL_TOKENS = 192 };
 
 typedef struct recur {
     canto_plan *plan;
@@ -30,7 +30,7 @@ static recur recur_of(canto_plan *plan, const canto_linear_shape *shape, const f
         .summary = canto_linear_summary_count(shape),
         .q_width = (int64_t)shape->heads * shape->key_dim,
         .kv_width = canto_linear_kv_width(shape),
-        .gate_width = canto_linear_transition_count(shape),
+        .gate_width = canto_linear_gates_count(shape),
         .y_width = (int64_t)shape->heads * canto_linear_columns(shape),
         .divided = plan->shards.size > 1,
         .q = q,
@@ -39,19 +39,13 @@ static recur recur_of(canto_plan *plan, const canto_linear_shape *shape, const f
     };
 }
 
-static const float *q_at(const recur *r, int64_t token)
+// `tokens` of my tokens from one on.
+static canto_linear_run run_at(const recur *r, int64_t token, int64_t tokens)
 {
-    return r->q + token * r->q_width;
-}
-
-static const float *kv_at(const recur *r, int64_t token)
-{
-    return r->kv + token * r->kv_width;
-}
-
-static const float *gates_at(const recur *r, int64_t token)
-{
-    return r->gates ? r->gates + token * r->gate_width : NULL;
+    return (canto_linear_run){.tokens = tokens,
+                              .q = r->q ? r->q + token * r->q_width : NULL,
+                              .kv = r->kv + token * r->kv_width,
+                              .gates = r->gates ? r->gates + token * r->gate_width : NULL};
 }
 
 static canto_status check_run(const canto_plan *plan, const canto_linear_shape *shape,
@@ -65,8 +59,9 @@ static canto_status check_run(const canto_plan *plan, const canto_linear_shape *
                 (long long)count, (long long)plan->desc.state_count_max);
     CANTO_CHECK(plan->documents.n > 0, "linear attention: the plan has no documents yet; call "
                                        "canto_plan_update first");
-    CANTO_CHECK(!gates == !shape->gated, "linear attention: gates without a gated shape, or a "
-                                         "gated shape without gates");
+    CANTO_CHECK(!gates == !shape->gate, "linear attention: gates without a gated shape, or a "
+                                        "gated shape without gates");
+    CANTO_CHECK(!shape->erases, "linear attention: a divided stream has no delta rule yet");
     return CANTO_OK;
 }
 
@@ -76,7 +71,7 @@ static canto_status start_scan(const recur *r, bool backward, const float *summa
         .heads = r->shape->kv_heads,
         .head_count = r->state / r->shape->kv_heads,
         .log_decay = r->shape->log_decay,
-        .transition_count = (int)r->gate_width,
+        .transition_count = (int)canto_linear_transition_count(r->shape),
         .backward = backward,
         .summaries = summaries,
         .states = states,
@@ -122,8 +117,8 @@ static canto_status pass_piece(const recur *r, const canto_piece *piece, float *
     for (int64_t t = 0; t < piece->tokens; t += step) {
         int64_t row = piece->local + t, left = piece->tokens - t;
         float *state_out = left <= step ? NULL : carry + (t / step % 2) * r->state;
-        r->device->kernels->linear_forward(r->device, r->shape, left < step ? left : step,
-                                           q_at(r, row), kv_at(r, row), gates_at(r, row), state_in,
+        const canto_linear_run run = run_at(r, row, left < step ? left : step);
+        r->device->kernels->linear_forward(r->device, r->shape, &run, state_in,
                                            y + row * r->y_width, state_out);
         state_in = state_out;
         CANTO_TRY(canto_scan_poll(r->plan->scan));
@@ -147,8 +142,8 @@ static void summarise(const recur *r, float *summaries)
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->ends) continue;
-        r->device->kernels->linear_summary(r->device, r->shape, piece->tokens,
-                                           kv_at(r, piece->local), gates_at(r, piece->local),
+        const canto_linear_run run = run_at(r, piece->local, piece->tokens);
+        r->device->kernels->linear_summary(r->device, r->shape, &run,
                                            summaries + piece->segment * r->summary);
     }
     canto_trace_end(r->plan->trace);
@@ -160,9 +155,10 @@ static void read_states(const recur *r, const float *states, float *y)
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->continues) continue;
-        r->device->kernels->linear_read(
-            r->device, r->shape, piece->tokens, q_at(r, piece->local), gates_at(r, piece->local),
-            states + piece->segment * r->state, y + piece->local * r->y_width);
+        const canto_linear_run run = run_at(r, piece->local, piece->tokens);
+        r->device->kernels->linear_read(r->device, r->shape, &run,
+                                        states + piece->segment * r->state,
+                                        y + piece->local * r->y_width);
     }
     canto_trace_end(r->plan->trace);
 }
@@ -203,16 +199,17 @@ canto_status canto_recur_again(canto_plan *plan, const canto_linear_shape *shape
 // --- backward ---
 
 // W: what the incoming state of each segment gets from the segment's own tokens.
-static void summarise_backward(const recur *r, const float *dy, float *summaries)
+static void summarise_backward(const recur *r, const float *dy, float *summaries, void *work)
 {
     canto_trace_begin(r->plan->trace, CANTO_TRACE_COMPUTE, "summaries", NULL, 0);
     r->device->kernels->fill(r->device, r->plan->segments * r->summary, 0, summaries);
     for (int i = 0; i < r->plan->pieces_n; i++) {
         const canto_piece *piece = &r->plan->pieces[i];
         if (!piece->continues) continue;
-        r->device->kernels->linear_backward_summary(
-            r->device, r->shape, piece->tokens, q_at(r, piece->local), gates_at(r, piece->local),
-            dy + piece->local * r->y_width, summaries + piece->segment * r->summary);
+        const canto_linear_run run = run_at(r, piece->local, piece->tokens);
+        r->device->kernels->linear_backward_summary(r->device, r->shape, &run,
+                                                    dy + piece->local * r->y_width,
+                                                    summaries + piece->segment * r->summary, work);
     }
     canto_trace_end(r->plan->trace);
 }
@@ -230,11 +227,13 @@ static void backward_piece(const recur *r, const canto_piece *piece, const gradi
     int64_t first = piece->local, state_at = piece->segment * r->state;
     const float *state_in = piece->continues ? g->states + state_at : NULL;
     const float *dstate_out = piece->ends && r->divided ? g->dstates + state_at : NULL;
-    float *dgates = g->dgates ? g->dgates + first * r->gate_width : NULL;
-    r->device->kernels->linear_backward(
-        r->device, r->shape, piece->tokens, q_at(r, first), kv_at(r, first), gates_at(r, first),
-        state_in, g->dy + first * r->y_width, dstate_out, g->dq + first * r->q_width,
-        g->dkv + first * r->kv_width, dgates, g->work);
+    const canto_linear_run run = run_at(r, first, piece->tokens);
+    const canto_linear_gradients own = {.dq = g->dq + first * r->q_width,
+                                        .dkv = g->dkv + first * r->kv_width,
+                                        .dgates =
+                                            g->dgates ? g->dgates + first * r->gate_width : NULL};
+    r->device->kernels->linear_backward(r->device, r->shape, &run, state_in,
+                                        g->dy + first * r->y_width, dstate_out, &own, g->work);
     canto_trace_end(r->plan->trace);
 }
 
@@ -248,7 +247,7 @@ canto_status canto_recur_backward(canto_plan *plan, const canto_linear_shape *sh
     float *dstates = summaries + summaries_count(plan, shape);
     const gradients g = {states, dy, dstates, dq, dkv, dgates, work};
     if (r.divided) {
-        summarise_backward(&r, dy, summaries);
+        summarise_backward(&r, dy, summaries, work);
         CANTO_TRY(start_scan(&r, true, summaries, dstates));
     }
     // Only the last piece of a segment hands a state on: all others run before the gradients of

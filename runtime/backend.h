@@ -33,18 +33,28 @@ static inline int64_t canto_attention_kv_width(const canto_attention_shape *shap
            (int64_t)shape->value_heads * shape->value_dim;
 }
 
-// Linear attention, query head h reading the state of key/value head g = h / (heads / kv_heads):
-//     S_t = diag(exp(a_t)) S_{t-1} + k_t x_t',   y_t = S_t' q_t,
+// Matrix-state attention: what decides how much a head's state keeps at each token.
+typedef enum canto_gate {
+    CANTO_GATE_NONE, // the constant log_decay
+    CANTO_GATE_HEAD, // a number of the data's own for each head
+    CANTO_GATE_KEY   // one for each key dim of each head
+} canto_gate;
+
+// Matrix-state attention ("linear attention"), query head h reading the state of key/value head
+// g = h / (heads / kv_heads):
+//     S <- diag(exp(a_t)) S,   S_t = S + k_t (x_t - S' r_t)',   y_t = S_t' q_t,
 // x_t = v_t, with a constant 1 appended when `ones` is set (the normaliser column). The state of a
-// head is [key_dim, value_dim + ones]. a_t is the constant log_decay[g] (NULL: 0) for all of
-// key_dim, or the head's part of the data's own gates [T, kv_heads, key_dim] when `gated` is set.
+// head is [key_dim, value_dim + ones]. a_t <= 0 is the constant log_decay[g] (NULL: 0) or the gate
+// of the token. r_t is 0 unless the shape erases: r = k and a writing strength in k make the delta
+// rule (Yang et al., arXiv 2406.06484), with a gate its gated forms (arXiv 2412.06464).
 typedef struct canto_linear_shape {
     int heads, kv_heads;
     int key_dim, value_dim;
     bool ones;
-    // borrowed, in device memory, [kv_heads], each <= 0, or NULL; NULL when gated
+    // borrowed, in device memory, [kv_heads], each <= 0, or NULL; NULL with a gate
     const float *log_decay;
-    bool gated;
+    canto_gate gate;
+    bool erases;
 } canto_linear_shape;
 
 static inline int canto_linear_columns(const canto_linear_shape *shape)
@@ -62,11 +72,24 @@ static inline int64_t canto_linear_state_count(const canto_linear_shape *shape)
     return (int64_t)shape->kv_heads * shape->key_dim * canto_linear_columns(shape);
 }
 
-// Floats of a token's gates, and of what a run's gates sum to: how much of each row of the incoming
-// state is left at its end, as a logarithm. 0 where that is known without.
+// Floats of a head's gates of a token, and of all heads'.
+static inline int canto_linear_gate_width(const canto_linear_shape *shape)
+{
+    return shape->gate == CANTO_GATE_KEY ? shape->key_dim : shape->gate == CANTO_GATE_HEAD;
+}
+
+static inline int64_t canto_linear_gates_count(const canto_linear_shape *shape)
+{
+    return (int64_t)shape->kv_heads * canto_linear_gate_width(shape);
+}
+
+// Floats of what a run does to the incoming state: without erasing what its gates sum to, that is
+// how much of each row is left at its end, as a logarithm (0 where that is known without); with it
+// a matrix [key_dim, key_dim] a head that the incoming state is multiplied with.
 static inline int64_t canto_linear_transition_count(const canto_linear_shape *shape)
 {
-    return shape->gated ? (int64_t)shape->kv_heads * shape->key_dim : 0;
+    if (shape->erases) return (int64_t)shape->kv_heads * shape->key_dim * shape->key_dim;
+    return canto_linear_gates_count(shape);
 }
 
 // Floats of a summary: a state and its transition, side by side.
@@ -74,6 +97,20 @@ static inline int64_t canto_linear_summary_count(const canto_linear_shape *shape
 {
     return canto_linear_state_count(shape) + canto_linear_transition_count(shape);
 }
+
+// What a run of tokens of one document reads, all borrowed and of the device.
+typedef struct canto_linear_run {
+    int64_t tokens;
+    const float *q;     // [T, heads, key_dim]
+    const float *kv;    // [T, kv_heads * key_dim | kv_heads * value_dim]
+    const float *erase; // r, [T, kv_heads, key_dim]; NULL unless the shape erases
+    const float *gates; // [T, kv_heads, gate width], each <= 0; NULL without a gate
+} canto_linear_run;
+
+// Gradients of the same arrays; NULL where the run has NULL. Overwritten.
+typedef struct canto_linear_gradients {
+    float *dq, *dkv, *derase, *dgates;
+} canto_linear_gradients;
 
 typedef enum canto_feature {
     CANTO_FEATURE_IDENTITY,
@@ -120,33 +157,34 @@ typedef struct canto_kernels {
     void (*attention_delta)(const canto_device *device, int64_t entries, int value_dim,
                             const float *dout, const float *o, float *delta);
 
-    // --- linear attention over a run of tokens of one document; see canto_linear_shape ---
-    // q, dq [T, heads, key_dim]; kv, dkv [T, kv_heads * key_dim | kv_heads * value_dim];
-    // gates, dgates [T, kv_heads, key_dim], each gate <= 0, or NULL unless the shape is gated;
-    // y, dy [T, heads, columns]; states [kv_heads, key_dim, columns]; transitions [kv_heads,
-    // key_dim]; summaries [state | transition]. Below, A_t = diag(exp(sum of a up to and with
-    // token t)), a as in canto_linear_shape.
+    // --- matrix-state attention over a run of tokens of one document; see canto_linear_shape ---
+    // y, dy [T, heads, columns]; states [kv_heads, key_dim, columns]; summaries [state |
+    // transition]. Below, A_t is what the tokens up to and with t do to the incoming state: A_t =
+    // product of (I - k r') diag(exp(a)), the later ones on the left.
     size_t (*linear_work_bytes)(const canto_linear_shape *shape,
-                                int64_t tokens); // for linear_backward
+                                int64_t tokens); // for linear_backward and its summary
     // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token.
     void (*linear_forward)(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *q, const float *kv, const float *gates,
-                           const float *state_in, float *y, float *state_out);
-    // state_out of a run that starts from zero, and the sum of its gates: what a segment publishes.
+                           const canto_linear_run *run, const float *state_in, float *y,
+                           float *state_out);
+    // state_out of a run that starts from zero, and its transition: what a segment publishes. Reads
+    // no q.
     void (*linear_summary)(const canto_device *device, const canto_linear_shape *shape,
-                           int64_t tokens, const float *kv, const float *gates, float *summary);
+                           const canto_linear_run *run, float *summary);
     // y_t += (A_t state_in)' q_t: what the incoming state adds to a pass that started from zero.
-    void (*linear_read)(const canto_device *device, const canto_linear_shape *shape, int64_t tokens,
-                        const float *q, const float *gates, const float *state_in, float *y);
-    // dstate_in of a run whose dstate_out is zero, sum_t A_t q_t dy_t', and the sum of its gates.
+    // Reads no values.
+    void (*linear_read)(const canto_device *device, const canto_linear_shape *shape,
+                        const canto_linear_run *run, const float *state_in, float *y);
+    // dstate_in of a run whose dstate_out is zero, sum_t A_t' q_t dy_t', and the transition of the
+    // run. Reads no values.
     void (*linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
-                                    int64_t tokens, const float *q, const float *gates,
-                                    const float *dy, float *summary);
-    // dq, dkv and dgates of the run; state_in and dstate_out may be NULL (zero).
+                                    const canto_linear_run *run, const float *dy, float *summary,
+                                    void *work);
+    // Gradients of the run; state_in and dstate_out may be NULL (zero).
     void (*linear_backward)(const canto_device *device, const canto_linear_shape *shape,
-                            int64_t tokens, const float *q, const float *kv, const float *gates,
-                            const float *state_in, const float *dy, const float *dstate_out,
-                            float *dq, float *dkv, float *dgates, void *work);
+                            const canto_linear_run *run, const float *state_in, const float *dy,
+                            const float *dstate_out, const canto_linear_gradients *gradients,
+                            void *work);
     // Joins neighbouring runs of segments: out = A left + right; A = exp(log_decay[h] * tokens),
     // with log_decay NULL: 1. left, right, out: [heads, head_count]; left NULL: zero. out may be
     // left or right.

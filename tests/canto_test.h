@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/device.h"
+#include "runtime/cpu_levels.h"
 #include "runtime/status.h"
 
 // Fails the test with the stored sentence unless the call returns CANTO_OK; clears it then, so that
@@ -55,7 +55,9 @@ extern canto_comm *canto_test_world;
 // finds the name of another backend in the environment variable CANTO_TEST_DEVICE.
 extern const canto_device *canto_test_device;
 
-// Runs a list of cmocka tests once for each level of the cpu that works here, with *device set to
+// Whether a level of the cpu is to be tested: it works here, and CANTO_ISA names no other.
+bool canto_test_wants(const canto_cpu_level *level);
+// Runs a list of cmocka tests once for each level of the cpu that is wanted, with *device set to
 // the cpu at that level. Returns the number of failures.
 #define CANTO_TEST_AT_LEVELS(tests, device)                                                        \
     canto_test_at_levels(tests, sizeof tests / sizeof tests[0], device)

@@ -328,11 +328,9 @@ static int block_length(int64_t k0, int64_t k1)
 static canto_soon ask_for_block(const canto_attention_task *task, const float *kv, int64_t k0,
                                 int keys)
 {
-    canto_soon soon = {.blocks = {canto_attention_keys_at(task, k0, keys, kv),
-                                  canto_attention_values_at(task, k0, keys, kv)}};
-    const int64_t turns = 2L * task->panels * KEYS / CANTO_SCORE_ROWS;
-    soon.lines = (int)((canto_lines(&soon.blocks[0]) + canto_lines(&soon.blocks[1])) / turns) + 1;
-    return soon;
+    const canto_rows blocks[] = {canto_attention_keys_at(task, k0, keys, kv),
+                                 canto_attention_values_at(task, k0, keys, kv)};
+    return canto_soon_make(2, blocks, 2L * task->panels * KEYS / CANTO_SCORE_ROWS);
 }
 
 // The keys [k0, k1) of a task.

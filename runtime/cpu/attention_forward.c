@@ -289,11 +289,10 @@ static void pack_block(const canto_attention_task *task, const float *kv, const 
 static canto_soon ask_for_block(const canto_attention_task *task, const float *kv, const block *now,
                                 const block *b)
 {
-    canto_soon soon = {.blocks = {canto_attention_keys_at(task, b->k0, b->keys, kv),
-                                  canto_attention_values_at(task, b->k0, b->keys, kv)}};
+    const canto_rows blocks[] = {canto_attention_keys_at(task, b->k0, b->keys, kv),
+                                 canto_attention_values_at(task, b->k0, b->keys, kv)};
     const int64_t turns = (int64_t)task->panels * (now->keys + CANTO_SCORE_ROWS) / CANTO_SCORE_ROWS;
-    soon.lines = (int)((canto_lines(&soon.blocks[0]) + canto_lines(&soon.blocks[1])) / turns) + 1;
-    return soon;
+    return canto_soon_make(2, blocks, turns);
 }
 
 static void run_task(const canto_attention_task *task, const float *q, const float *kv, float *o,

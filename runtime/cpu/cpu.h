@@ -23,24 +23,23 @@ void CANTO_CPU(attention_merge)(const canto_device *device, int64_t entries, int
 void CANTO_CPU(attention_delta)(const canto_device *device, int64_t entries, int value_dim,
                                 const float *dout, const float *o, float *delta);
 
-// --- linear_*.c, gated_*.c ---
+// --- linear_*.c ---
 
 size_t CANTO_CPU(linear_work_bytes)(const canto_linear_shape *shape, int64_t tokens);
 void CANTO_CPU(linear_forward)(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *q, const float *kv, const float *gates,
-                               const float *state_in, float *y, float *state_out);
+                               const canto_linear_run *run, const float *state_in, float *y,
+                               float *state_out);
 void CANTO_CPU(linear_summary)(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *kv, const float *gates, float *summary);
+                               const canto_linear_run *run, float *summary);
 void CANTO_CPU(linear_read)(const canto_device *device, const canto_linear_shape *shape,
-                            int64_t tokens, const float *q, const float *gates,
-                            const float *state_in, float *y);
+                            const canto_linear_run *run, const float *state_in, float *y);
 void CANTO_CPU(linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
-                                        int64_t tokens, const float *q, const float *gates,
-                                        const float *dy, float *summary);
+                                        const canto_linear_run *run, const float *dy,
+                                        float *summary, void *work);
 void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_shape *shape,
-                                int64_t tokens, const float *q, const float *kv, const float *gates,
-                                const float *state_in, const float *dy, const float *dstate_out,
-                                float *dq, float *dkv, float *dgates, void *work);
+                                const canto_linear_run *run, const float *state_in, const float *dy,
+                                const float *dstate_out, const canto_linear_gradients *gradients,
+                                void *work);
 void CANTO_CPU(linear_normalise)(const canto_device *device, int64_t entries, int value_dim,
                                  float eps, const float *y, float *o);
 void CANTO_CPU(linear_normalise_backward)(const canto_device *device, int64_t entries,

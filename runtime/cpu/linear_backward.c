@@ -1,224 +1,155 @@
-// Linear attention with a constant decay, backward, in chunks of 64 tokens. The states before each
-// chunk are computed once more, first to last, into `work`; then the chunks are walked last to
-// first with G = the gradient of the state after the chunk. With a, i, j as in linear_block.h:
+// Matrix-state attention, backward, in two walks over chunks (see linear_block.h). What a query
+// asks of needs the states before it, what a key is asked needs G, the gradient of the states after
+// it: so one walk goes forward with the state and one goes back with G. With H = diag(a) G:
 //
-//     dq_i = a^(i+1) S dy_i       + sum_{j <= i} a^(i-j) (dy_i . x_j) k_j
-//     dk_j = a^(n-1-j) G x_j      + sum_{i >= j} a^(i-j) (dy_i . x_j) q_i
-//     dx_j = a^(n-1-j) G' k_j     + sum_{i >= j} a^(i-j) (q_i . k_j) dy_i
-//     G   <- a^n G + sum_i a^(i+1) q_i dy_i'
+//     forward    du_i = f_i T dy_i + sum_{j <= i} D_ij (dy_i . x'_j) v_j
+//     back       dx'_j = e_j H' v_j + sum_{i >= j} D_ij (u_i . v_j) dy_i
+//                dv_j = e_j H x'_j + sum_{i >= j} D_ij (dy_i . x'_j) u_i
+//                G <- diag(b) (w H + sum_i f_i u_i dy_i')
+//     and with r  dx = (I + A)^-T dx',  A_ij = D_ij (p_i . v_j),  dA_ij = -D_ij (dx_i . x'_j) for j
+//     < i,
+//                dp_i = -f_i T dx_i + sum_j dA_ij v_j,  dv_j += sum_i dA_ij p_i,
+//                G loses diag(b) sum_i f_i p_i dx_i'
 //
-// States and G are kept transposed, [columns, key_dim], which is how dq and dk read them; a copy of
-// G the other way round serves dx. Keeps one chunk on the stack, one state per chunk in `work`.
-#include "runtime/cpu/cpu.h"
-#include "runtime/cpu/gated_block.h"
-
-#include <stdalign.h>
-
-enum { DIM = CANTO_HEAD_DIM_MAX, COLUMNS = CANTO_LINEAR_COLUMNS_MAX, CHUNK = CANTO_CHUNK };
-
-typedef struct arrays {
-    const float *q, *kv, *dy; // borrowed
-    float *dq, *dkv;          // borrowed
-} arrays;
-
-typedef struct space {
-    alignas(CANTO_TILE_ALIGN) float keys[CHUNK * DIM];            // [n, key_ld]
-    alignas(CANTO_TILE_ALIGN) float key_columns[DIM * CHUNK];     // [key_dim, padded n]
-    alignas(CANTO_TILE_ALIGN) float x[CHUNK * COLUMNS];           // [n, column_ld]
-    alignas(CANTO_TILE_ALIGN) float x_columns[COLUMNS * CHUNK];   // [columns, padded n]
-    alignas(CANTO_TILE_ALIGN) float queries[CHUNK * DIM];         // [n, key_ld]
-    alignas(CANTO_TILE_ALIGN) float dy[CHUNK * COLUMNS];          // [n, column_ld]
-    alignas(CANTO_TILE_ALIGN) float scores[CHUNK * CHUNK];        // a^(i-j) q_i . k_j
-    alignas(CANTO_TILE_ALIGN) float slopes[CHUNK * CHUNK];        // a^(i-j) dy_i . x_j
-    alignas(CANTO_TILE_ALIGN) float dq[CHUNK * DIM];              // [n, key_ld]
-    alignas(CANTO_TILE_ALIGN) float dkeys[CHUNK * DIM];           // [n, key_ld]
-    alignas(CANTO_TILE_ALIGN) float dx[CHUNK * COLUMNS];          // [n, column_ld]
-    int zeros[CHUNK], diagonal[CHUNK], after[CHUNK], ends[CHUNK]; // 0, i, i + 1, n
-} space;
-
-_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
-
-// The part of `work` that belongs to one key/value head.
-typedef struct work_of_head {
-    float *states;           // [chunks, columns, key_ld], transposed, before each chunk
-    float *gradient_columns; // [columns, key_ld]: G transposed
-    float *gradient;         // [key_dim, column_ld]
-} work_of_head;
-
-static int64_t state_columns_count(const canto_linear_head *it)
-{
-    return (int64_t)it->columns * it->key_ld;
-}
-
-static int64_t state_rows_count(const canto_linear_head *it)
-{
-    return (int64_t)it->shape->key_dim * it->column_ld;
-}
-
-static int64_t work_count(const canto_linear_head *it, int64_t tokens)
-{
-    return (canto_chunk_count(tokens) + 1) * state_columns_count(it) + state_rows_count(it);
-}
+// The gates' gradient costs nothing more, because scaling a row of the state scales what is read
+// from it: dg_t = rowsum(S_end * dS_end) + sum_{s >= t} (q_s * dq_s + r_s * dr_s - k_s * dk_s),
+// summed in double. States and G are turned, [columns, key_dim], which is how dq and dk read them.
+// Keeps one chunk on the stack and two states in `work`; with r also x' and the state of every
+// block of CANTO_CHUNK tokens. Walks of one head, and heads, are independent: no sum depends on the
+// number of threads.
+#include "runtime/cpu/linear_walks.h"
 
 size_t CANTO_CPU(linear_work_bytes)(const canto_linear_shape *shape, int64_t tokens)
 {
-    const canto_linear_head it = canto_linear_head_make(shape, 0, 0);
-    const int64_t count = shape->gated ? canto_gated_work_count(&it) : work_count(&it, tokens);
-    return (size_t)(shape->kv_heads * count) * sizeof(float);
+    const canto_linear_head it = canto_linear_head_make(shape, NULL, 0);
+    return (size_t)(shape->kv_heads * canto_walk_floats(&it, tokens)) * sizeof(float);
 }
 
-static work_of_head work_make(const canto_linear_head *it, int64_t tokens, float *work)
+// --- the gates' gradient, when everything else is there ---
+
+// total [key_dim] += sign * x * dx of one row of keys.
+static void add_row(int n, double sign, const float *x, const float *dx, double *total)
 {
-    work_of_head w;
-    w.states = work + it->head * work_count(it, tokens);
-    w.gradient_columns = w.states + canto_chunk_count(tokens) * state_columns_count(it);
-    w.gradient = w.gradient_columns + state_columns_count(it);
-    return w;
+    for (int d = 0; d < n; d++) total[d] += sign * (double)x[d] * (double)dx[d];
 }
 
-// to [columns, key_ld] = head's part of a state array, transposed (NULL: zero).
-static void load_transposed(const canto_linear_head *it, const float *from, float *to)
+static void gate_gradient(const canto_linear_head *it, const canto_linear_gradients *d,
+                          const canto_walk_of_head *w)
 {
-    memset(to, 0, (size_t)state_columns_count(it) * sizeof *to);
-    if (from)
-        canto_tile_transpose(it->shape->key_dim, it->columns, 1, from + canto_linear_state_at(it),
-                             it->columns, to, it->key_ld);
-}
-
-static void recompute_states(const canto_linear_head *it, int64_t tokens, const float *kv,
-                             const float *state_in, const work_of_head *w, space *s)
-{
-    const int64_t size = state_columns_count(it);
-    load_transposed(it, state_in, w->states);
-    for (int64_t t = 0; t + CHUNK < tokens; t += CHUNK) {
-        const float *before = w->states + t / CHUNK * size;
-        float *state = w->states + (t / CHUNK + 1) * size;
-        memcpy(state, before, (size_t)size * sizeof *state);
-        canto_linear_pack(it, t, CHUNK, kv, s->keys, s->x);
-        canto_linear_scale_to_end(it, CHUNK, s->keys, it->key_ld);
-        canto_linear_scale(size, it->power[CHUNK], state);
-        canto_tile_product(it->columns, it->key_ld, CHUNK,
-                           (canto_tile_factor){s->x, 1, it->column_ld}, s->keys, it->key_ld, true,
-                           state, it->key_ld);
+    const canto_linear_run *run = it->run;
+    const int dim = it->shape->key_dim, width = canto_linear_gate_width(it->shape);
+    for (int64_t t = run->tokens - 1; t >= 0; t--) {
+        const int64_t k = canto_linear_keys(it, run->kv, t, 1).at;
+        float *out =
+            d->dgates + t * canto_linear_gates_count(it->shape) + (int64_t)it->head * width;
+        for (int h = it->first; h < it->last; h++) {
+            const int64_t q = canto_linear_queries(it, run->q, t, 1, h).at;
+            add_row(dim, 1, run->q + q, d->dq + q, w->total);
+        }
+        if (it->shape->erases) {
+            const int64_t r = canto_linear_erasers(it, run->erase, t, 1).at;
+            add_row(dim, 1, run->erase + r, d->derase + r, w->total);
+        }
+        add_row(dim, -1, run->kv + k, d->dkv + k, w->total);
+        double sum = 0;
+        for (int c = 0; c < dim; c++) sum += w->total[c];
+        for (int c = 0; c < width; c++) out[c] = (float)(width == 1 && dim > 1 ? sum : w->total[c]);
     }
 }
 
-static void load_chunk(const canto_linear_head *it, int64_t t, int n, const float *kv, space *s)
+// --- the walks of a group of heads side by side ---
+
+typedef struct group {
+    int n;
+    canto_linear_head heads[CANTO_GROUP];
+    canto_walk_of_head works[CANTO_GROUP];
+} group;
+
+static void group_make(const canto_linear_shape *shape, const canto_linear_run *run, int begin,
+                       int end, void *work, group *g)
 {
-    canto_linear_pack(it, t, n, kv, s->keys, s->x);
-    canto_linear_columns_of(n, it->shape->key_dim, s->keys, it->key_ld, s->key_columns);
-    canto_linear_columns_of(n, it->columns, s->x, it->column_ld, s->x_columns);
-    for (int i = 0; i < n; i++) {
-        s->zeros[i] = 0;
-        s->diagonal[i] = i;
-        s->after[i] = i + 1;
-        s->ends[i] = n;
+    g->n = end - begin;
+    for (int i = 0; i < g->n; i++) {
+        g->heads[i] = canto_linear_head_make(shape, run, begin + i);
+        g->works[i] = canto_walk_work(&g->heads[i], work);
     }
 }
 
-// dkeys and dx = what the tokens after the chunk ask of it, through G.
-static void receive_gradient(const canto_linear_head *it, int n, const work_of_head *w, space *s)
+// What a block of tokens reads: keys and values, erasers, queries and dy.
+static canto_soon ask_for_block(const group *g, const canto_walk_arrays *a, int64_t block)
 {
-    canto_tile_product(n, it->key_ld, it->columns, (canto_tile_factor){s->x, it->column_ld, 1},
-                       w->gradient_columns, it->key_ld, false, s->dkeys, it->key_ld);
-    canto_linear_scale_to_end(it, n, s->dkeys, it->key_ld);
-    canto_tile_product(n, it->column_ld, it->shape->key_dim,
-                       (canto_tile_factor){s->keys, it->key_ld, 1}, w->gradient, it->column_ld,
-                       false, s->dx, it->column_ld);
-    canto_linear_scale_to_end(it, n, s->dx, it->column_ld);
+    const canto_linear_head *it = &g->heads[0];
+    const int64_t t = block * CANTO_CHUNK, left = it->run->tokens - t;
+    const int n = left < CANTO_CHUNK ? (int)left : CANTO_CHUNK, share = it->last - it->first;
+    canto_rows blocks[CANTO_SOON_MAX];
+    int count = 0;
+    if (t < 0 || left <= 0) return (canto_soon){0};
+    blocks[count++] = canto_linear_beside(canto_linear_keys(it, it->run->kv, t, n), g->n);
+    blocks[count++] = canto_linear_beside(canto_linear_values(it, it->run->kv, t, n), g->n);
+    if (it->shape->erases)
+        blocks[count++] = canto_linear_beside(canto_linear_erasers(it, it->run->erase, t, n), g->n);
+    const canto_rows q = canto_linear_queries(it, it->run->q, t, n, it->first);
+    const canto_rows dy = canto_linear_outputs(it, a->dy, t, n, it->first);
+    blocks[count++] = canto_linear_beside(q, g->n * share);
+    blocks[count++] = canto_linear_beside(dy, g->n * share);
+    const int turns = CANTO_CHUNK / CANTO_ROWS * share * it->key_panels;
+    return canto_soon_make(count, blocks, (int64_t)g->n * turns);
 }
 
-static void differentiate_pairs(const canto_linear_head *it, int n, space *s)
+static void walk_forward(group *g, const canto_walk_arrays *a)
 {
-    const int width = canto_tile_pad(n);
-    canto_tile_product(n, width, it->shape->key_dim, (canto_tile_factor){s->queries, it->key_ld, 1},
-                       s->key_columns, width, false, s->scores, width);
-    canto_tile_product(n, width, it->columns, (canto_tile_factor){s->dy, it->column_ld, 1},
-                       s->x_columns, width, false, s->slopes, width);
-    canto_linear_scale_pairs(it, n, s->scores, width);
-    canto_linear_scale_pairs(it, n, s->slopes, width);
-}
-
-// dq of the chunk; `state` is the one before it, transposed.
-static void query_gradient(const canto_linear_head *it, int n, const float *state, space *s)
-{
-    const canto_tile_factor slopes = {s->slopes, canto_tile_pad(n), 1};
-    canto_tile_product(n, it->key_ld, it->columns, (canto_tile_factor){s->dy, it->column_ld, 1},
-                       state, it->key_ld, false, s->dq, it->key_ld);
-    canto_linear_scale_from_start(it, n, s->dq, it->key_ld);
-    canto_tile_band_product(n, it->key_ld, (canto_tile_ranges){s->zeros, s->after}, slopes, s->keys,
-                            it->key_ld, s->dq, it->key_ld);
-}
-
-// dkeys and dx += what the chunk's own tokens ask of it.
-static void key_gradient(const canto_linear_head *it, int n, space *s)
-{
-    const int width = canto_tile_pad(n);
-    const canto_tile_ranges later = {s->diagonal, s->ends};
-    canto_tile_band_product(n, it->key_ld, later, (canto_tile_factor){s->slopes, 1, width},
-                            s->queries, it->key_ld, s->dkeys, it->key_ld);
-    canto_tile_band_product(n, it->column_ld, later, (canto_tile_factor){s->scores, 1, width},
-                            s->dy, it->column_ld, s->dx, it->column_ld);
-}
-
-static void chunk_backward(const canto_linear_head *it, int64_t t, int n, const arrays *a,
-                           const work_of_head *w, space *s)
-{
-    const canto_linear_shape *shape = it->shape;
-    const int64_t stride = canto_linear_kv_width(shape);
-    load_chunk(it, t, n, a->kv, s);
-    receive_gradient(it, n, w, s);
-    canto_linear_scale(state_columns_count(it), it->power[n], w->gradient_columns);
-    for (int h = it->first; h < it->last; h++) {
-        canto_linear_pack_queries(it, t, n, h, a->q, a->dy, s->queries, s->dy);
-        differentiate_pairs(it, n, s);
-        query_gradient(it, n, w->states + t / CHUNK * state_columns_count(it), s);
-        canto_tile_store(n, shape->key_dim, s->dq, it->key_ld,
-                         a->dq + (t * shape->heads + h) * shape->key_dim,
-                         (int64_t)shape->heads * shape->key_dim);
-        key_gradient(it, n, s);
-        canto_linear_scale_from_start(it, n, s->queries, it->key_ld);
-        canto_tile_product(it->columns, it->key_ld, n, (canto_tile_factor){s->dy, 1, it->column_ld},
-                           s->queries, it->key_ld, true, w->gradient_columns, it->key_ld);
+    const int64_t blocks = canto_chunk_count(g->heads[0].run->tokens);
+    canto_walk_space s;
+    for (int i = 0; i < g->n; i++) canto_walk_forward_begin(&g->heads[i], a, &g->works[i]);
+    for (int64_t block = 0; block < blocks; block++) {
+        s.soon = ask_for_block(g, a, block + 1);
+        for (int i = 0; i < g->n; i++)
+            canto_walk_forward_block(&g->heads[i], a, &g->works[i], block, &s);
     }
-    canto_tile_store(n, shape->key_dim, s->dkeys, it->key_ld, a->dkv + canto_linear_key_at(it, t),
-                     stride);
-    canto_tile_store(n, shape->value_dim, s->dx, it->column_ld,
-                     a->dkv + canto_linear_value_at(it, t), stride);
-    canto_tile_transpose(it->columns, shape->key_dim, 1, w->gradient_columns, it->key_ld,
-                         w->gradient, it->column_ld);
+    for (int i = 0; i < g->n; i++) canto_walk_forward_end(&g->heads[i], a, &g->works[i]);
 }
 
-static void head_backward(const canto_linear_head *it, int64_t tokens, const arrays *a,
-                          const float *state_in, const float *dstate_out, const work_of_head *w)
+static void walk_back(group *g, const canto_walk_arrays *a)
 {
-    space s;
-    recompute_states(it, tokens, a->kv, state_in, w, &s);
-    load_transposed(it, dstate_out, w->gradient_columns);
-    canto_linear_load_state(it, dstate_out, w->gradient);
-    for (int64_t c = canto_chunk_count(tokens) - 1; c >= 0; c--) {
-        const int64_t t = c * CHUNK;
-        chunk_backward(it, t, canto_chunk_length(tokens, t), a, w, &s);
+    canto_walk_space s;
+    for (int i = 0; i < g->n; i++) canto_walk_back_begin(&g->heads[i], a, &g->works[i]);
+    for (int64_t block = canto_chunk_count(g->heads[0].run->tokens) - 1; block >= 0; block--) {
+        s.soon = ask_for_block(g, a, block - 1);
+        for (int i = 0; i < g->n; i++)
+            canto_walk_back_block(&g->heads[i], a, &g->works[i], block, &s);
     }
 }
+
+// --- the slots ---
 
 void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_shape *shape,
-                                int64_t tokens, const float *q, const float *kv, const float *gates,
-                                const float *state_in, const float *dy, const float *dstate_out,
-                                float *dq, float *dkv, float *dgates, void *work)
+                                const canto_linear_run *run, const float *state_in, const float *dy,
+                                const float *dstate_out, const canto_linear_gradients *gradients,
+                                void *work)
 {
-    const arrays a = {q, kv, dy, dq, dkv};
-    const canto_gated_arrays gated = {q, kv, gates, dy, state_in, dstate_out, dq, dkv, dgates};
-    if (tokens == 0) return;
-#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
-    for (int g = 0; g < shape->kv_heads; g++) {
-        const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        if (shape->gated) {
-            canto_gated_backward_head(&it, tokens, &gated,
-                                      (float *)work + g * canto_gated_work_count(&it));
-        } else {
-            const work_of_head w = work_make(&it, tokens, work); // of another size than gated work
-            head_backward(&it, tokens, &a, state_in, dstate_out, &w);
+    const canto_walk_arrays a = {state_in, dy, dstate_out, gradients};
+    const int threads = canto_linear_threads(shape, run->tokens);
+    const int walks = shape->erases ? 1 : 2; // that may go side by side
+    const int groups = canto_linear_groups(shape, CANTO_GROUP, (threads + walks - 1) / walks);
+    if (run->tokens == 0) return;
+    for (int first = 0; first < 2; first += walks) {
+#pragma omp parallel for schedule(static) if (threads > 1)
+        for (int i = 0; i < walks * groups; i++) {
+            group g;
+            const int at = i % groups;
+            group_make(shape, run, shape->kv_heads * at / groups,
+                       shape->kv_heads * (at + 1) / groups, work, &g);
+            if (first + i / groups == 0)
+                walk_forward(&g, &a);
+            else
+                walk_back(&g, &a);
         }
+    }
+    if (shape->gate == CANTO_GATE_NONE) return;
+#pragma omp parallel for schedule(static) if (threads > 1)
+    for (int g = 0; g < shape->kv_heads; g++) {
+        const canto_linear_head it = canto_linear_head_make(shape, run, g);
+        const canto_walk_of_head w = canto_walk_work(&it, work);
+        gate_gradient(&it, gradients, &w);
     }
 }

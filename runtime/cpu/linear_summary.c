@@ -1,83 +1,76 @@
-// What a segment of linear attention publishes: its end state from a zero state, and in the
-// backward pass the gradient of its incoming state when nothing is asked of its end state. Both are
-// one walk over chunks of 64 tokens with one product each. Keeps one state and one chunk on the
-// stack.
-#include "runtime/cpu/cpu.h"
-#include "runtime/cpu/gated_block.h"
+// What a segment of matrix-state attention publishes in the backward pass: the gradient of its
+// incoming state when nothing is asked of its end state, sum_t A_t' q_t dy_t', and its transition.
+// Without r one walk forward: once nothing is left of the incoming state, only gates are added up.
+// Keeps one chunk on the stack and two states in `work`.
+#include "runtime/cpu/linear_walks.h"
 
-#include <stdalign.h>
+enum { DIM = CANTO_HEAD_DIM_MAX };
 
-enum { DIM = CANTO_HEAD_DIM_MAX, COLUMNS = CANTO_LINEAR_COLUMNS_MAX, CHUNK = CANTO_CHUNK };
-
-typedef struct space {
-    alignas(CANTO_TILE_ALIGN) float state[DIM * COLUMNS]; // [key_dim, column_ld], or its gradient
-    alignas(CANTO_TILE_ALIGN) float keys[CHUNK * DIM];    // [n, key_ld], or queries
-    alignas(CANTO_TILE_ALIGN) float x[CHUNK * COLUMNS];   // [n, column_ld], or dy
-} space;
-
-_Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
-
-static void summarise(const canto_linear_head *it, int64_t tokens, const float *kv,
-                      float *state_out)
+// s->queries = q of head h times what is left of the incoming state when they read it, panels.
+static void load_queries(const canto_linear_head *it, int64_t t, int h, const float *factors,
+                         canto_walk_space *s)
 {
-    space s;
-    canto_linear_load_state(it, NULL, s.state);
-    for (int64_t t = 0; t < tokens; t += CHUNK) {
-        const int n = canto_chunk_length(tokens, t);
-        canto_linear_pack(it, t, n, kv, s.keys, s.x);
-        canto_linear_advance(it, n, s.keys, s.x, s.state);
+    const canto_linear_decay *d = &s->decay;
+    const int dim = it->shape->key_dim;
+    const canto_rows q = canto_linear_queries(it, it->run->q, t, d->n, h);
+    canto_pack_rows(&q, s->rows, dim);
+    for (int i = 0; i < d->n; i++) {
+        float *row = s->rows + i * dim;
+        const float scale = d->from_start ? d->from_start[i] : 1;
+        for (int c = 0; c < dim; c++) row[c] *= scale * factors[c];
+        for (int c = 0; d->rise && c < dim; c++) row[c] *= d->rise[i * dim + c] * d->before[c];
     }
-    canto_linear_store_state(it, s.state, state_out);
+    const canto_rows rows = canto_walk_rows((canto_left){s->rows, dim}, d->n, dim);
+    canto_pack_panels(&rows, NULL, s->queries, CANTO_X_PANEL);
 }
 
-void CANTO_CPU(linear_summary)(const canto_device *device, const canto_linear_shape *shape,
-                               int64_t tokens, const float *kv, const float *gates, float *summary)
+// w->gradient = the sum, turned.
+static void sum_queries(const canto_linear_head *it, const float *dy, const canto_walk_of_head *w)
 {
-#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
-    for (int g = 0; g < shape->kv_heads; g++) {
-        const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        if (shape->gated)
-            canto_gated_summary_head(&it, tokens, kv, gates, summary);
-        else
-            summarise(&it, tokens, kv, summary);
+    float factors[DIM];
+    double total[DIM] = {0};
+    canto_walk_space s;
+    canto_linear_powers powers;
+    canto_decay_begin(it, &powers);
+    canto_linear_load_state(it, NULL, true, w->gradient);
+    for (int64_t t = 0; t < it->run->tokens; t += s.decay.n) {
+        if (canto_decay_is_gone(it, total, factors)) return;
+        canto_decay_chunk(it, &powers, t, &s.decay);
+        for (int h = it->first; h < it->last; h++) {
+            const canto_rows rows = canto_linear_outputs(it, dy, t, s.decay.n, h);
+            load_queries(it, t, h, factors, &s);
+            canto_pack_panels(&rows, NULL, s.dy, CANTO_X_PANEL);
+            canto_walk_add_outer(it, s.decay.n, s.dy, s.queries, 1, w->gradient);
+        }
+        canto_decay_total(it, &s.decay, total);
     }
 }
 
-// s->state += sum over the chunk of power[i + 1] q_i dy_i' for query head h.
-static void add_queries(const canto_linear_head *it, int64_t t, int n, int h, const float *q,
-                        const float *dy, space *s)
+static void walk_back(const canto_linear_head *it, const canto_walk_arrays *a,
+                      canto_walk_of_head *w)
 {
-    canto_linear_pack_queries(it, t, n, h, q, dy, s->keys, s->x);
-    canto_linear_scale_from_start(it, n, s->keys, it->key_ld);
-    canto_tile_product(it->shape->key_dim, it->column_ld, n,
-                       (canto_tile_factor){s->keys, 1, it->key_ld}, s->x, it->column_ld, true,
-                       s->state, it->column_ld);
-}
-
-static void summarise_backward(const canto_linear_head *it, int64_t tokens, const float *q,
-                               const float *dy, float *dstate_in)
-{
-    space s;
-    canto_linear_load_state(it, NULL, s.state);
-    for (int64_t c = canto_chunk_count(tokens) - 1; c >= 0; c--) {
-        const int64_t t = c * CHUNK;
-        const int n = canto_chunk_length(tokens, t);
-        canto_linear_scale((int64_t)it->shape->key_dim * it->column_ld, it->power[n], s.state);
-        for (int h = it->first; h < it->last; h++) add_queries(it, t, n, h, q, dy, &s);
-    }
-    canto_linear_store_state(it, s.state, dstate_in);
+    canto_walk_space s;
+    s.soon = (canto_soon){0};
+    canto_walk_back_begin(it, a, w);
+    for (int64_t block = canto_chunk_count(it->run->tokens) - 1; block >= 0; block--)
+        canto_walk_back_block(it, a, w, block, &s);
 }
 
 void CANTO_CPU(linear_backward_summary)(const canto_device *device, const canto_linear_shape *shape,
-                                        int64_t tokens, const float *q, const float *gates,
-                                        const float *dy, float *summary)
+                                        const canto_linear_run *run, const float *dy,
+                                        float *summary, void *work)
 {
-#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, tokens))
+    const canto_walk_arrays a = {.dy = dy};
+#pragma omp parallel for schedule(static) if (canto_linear_is_long(shape, run->tokens))
     for (int g = 0; g < shape->kv_heads; g++) {
-        const canto_linear_head it = canto_linear_head_make(shape, g, tokens);
-        if (shape->gated)
-            canto_gated_backward_summary_head(&it, tokens, q, gates, dy, summary);
+        const canto_linear_head it = canto_linear_head_make(shape, run, g);
+        canto_walk_of_head w = canto_walk_work(&it, work);
+        if (shape->erases)
+            walk_back(&it, &a, &w);
         else
-            summarise_backward(&it, tokens, q, dy, summary);
+            sum_queries(&it, dy, &w);
+        canto_linear_turn(it.columns, shape->key_dim, w.gradient, w.ungradient);
+        canto_linear_store_state(&it, w.ungradient, summary);
+        canto_linear_transition(&it, summary + canto_linear_state_count(shape));
     }
 }

@@ -38,21 +38,38 @@ bool canto_pack_panels(const canto_rows *from, const float *scale, float *to, in
 bool canto_pack_transposed(const canto_rows *from, float factor, int width, float *to,
                            int64_t panel);
 
-// Lines of memory that will be packed soon, in order: two blocks of rows, one after the other. They
-// come closer while something else is done, if few are asked for at a time: a processor drops what
-// it has no room to remember. Rows lie far apart, so that it does not foresee them by itself.
+// Lines of memory that will be used soon, in order: blocks of rows, one after the other. They come
+// closer while something else is done, if few are asked for at a time: a processor drops what it
+// has no room to remember. Rows lie far apart, so that it does not foresee them by itself.
+enum { CANTO_SOON_MAX = 5 };
+
 typedef struct canto_soon {
-    canto_rows blocks[2];
+    canto_rows blocks[CANTO_SOON_MAX];
+    int blocks_n;
     int lines; // to ask for at a time
     int block, row;
     int64_t byte; // of the row
 } canto_soon;
 
-// Asks for the next lines; nothing when there are none left.
+// All lines of some blocks, in `turns` turns.
+static inline canto_soon canto_soon_make(int blocks_n, const canto_rows *blocks, int64_t turns)
+{
+    canto_soon soon = {.blocks_n = blocks_n};
+    int64_t lines = 0;
+    for (int i = 0; i < blocks_n; i++) {
+        const int64_t bytes = blocks[i].columns * (blocks[i].dtype == CANTO_BF16 ? 2 : 4);
+        soon.blocks[i] = blocks[i];
+        lines += blocks[i].n * ((bytes + 63) / 64);
+    }
+    soon.lines = (int)(lines / turns) + 1;
+    return soon;
+}
+
+// Asks for the next lines; nothing when there are none left. NULL: nothing.
 static inline void canto_ask(canto_soon *soon)
 {
     enum { LINE = 64 };
-    for (int i = 0; i < soon->lines && soon->block < 2; i++) {
+    for (int i = 0; soon && i < soon->lines && soon->block < soon->blocks_n; i++) {
         const canto_rows *rows = &soon->blocks[soon->block];
         const int64_t bytes = rows->dtype == CANTO_BF16 ? 2 : 4;
         if (soon->row < rows->n) {
@@ -66,13 +83,6 @@ static inline void canto_ask(canto_soon *soon)
         soon->row = 0;
         soon->block++;
     }
-}
-
-// Lines of all rows.
-static inline int64_t canto_lines(const canto_rows *rows)
-{
-    const int64_t bytes = rows->dtype == CANTO_BF16 ? 2 : 4;
-    return rows->n * ((rows->columns * bytes + 63) / 64);
 }
 
 #endif

@@ -46,13 +46,19 @@ CANTO_INLINE void add_term(const int rows, const int vectors, const canto_term *
     const int begin = t->begin ? t->begin[at.strip] : 0;
     const int end = t->end ? t->end[at.strip] : t->depth;
     const float *a = t->a + at.row * t->row;
-    const float *b = t->b + at.panel * t->panel;
-    const int part = t->part ? t->part : t->depth;
-    for (int k = begin, next; k < end; k = next) {
-        next = k / part * part + part < end ? k / part * part + part : end;
-        accumulate(rows, vectors, CANTO_COLUMNS, next - k,
-                   a + k / part * t->part_at + k % part * t->column, t->row, t->column,
-                   b + (int64_t)k * CANTO_COLUMNS, sum);
+    const float *b = t->b + at.panel * t->panel + (int64_t)begin * CANTO_COLUMNS;
+    if (!t->part) {
+        accumulate(rows, vectors, CANTO_COLUMNS, end - begin, a + begin * t->column, t->row,
+                   t->column, b, sum);
+        return;
+    }
+    for (int first = 0, part = 0; first < end; first += t->part, part++) {
+        const int from = begin > first ? begin : first;
+        const int to = end < first + t->part ? end : first + t->part;
+        if (from >= to) continue;
+        accumulate(rows, vectors, CANTO_COLUMNS, to - from,
+                   a + part * t->part_at + (from - first) * t->column, t->row, t->column, b, sum);
+        b += (int64_t)(to - from) * CANTO_COLUMNS;
     }
 }
 
@@ -157,7 +163,9 @@ static void multiply_panel(const canto_product_of *p, int panel, int columns)
     for (int row = 0, strip = 0; row < p->rows; row += most, strip++) {
         const int left = p->rows - row;
         const int rows = left < most ? left : most;
+        if (p->lower && row + rows <= panel * CANTO_COLUMNS) continue;
         const place at = {row, strip, panel};
+        canto_ask(p->soon);
         if (columns == CANTO_COLUMNS || (p->padded && columns > LANES))
             multiply_rows(2, p, rows, at, c + row * p->c_row, p->c_row);
         else if (columns == LANES || p->padded)

@@ -43,7 +43,9 @@ typedef struct canto_product_of {
     // Element (i, j) of panel p is c[p * c_panel + i * c_row + j].
     float *c; // borrowed
     int64_t c_row, c_panel;
-    bool single; // begin and end have an entry for each row
+    canto_soon *soon; // borrowed: asked once for every block of the result; NULL: nobody
+    bool lower;       // only panels that hold a column j <= i of a strip are written
+    bool single;      // begin and end have an entry for each row
     bool padded; // c has room for the whole of its last panel, and anything may be written there
 } canto_product_of;
 

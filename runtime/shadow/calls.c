@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARGUMENTS_MAX = 24, DESCRIPTIONS_MAX = 2 };
+enum { ARGUMENTS_MAX = 24, DESCRIPTIONS_MAX = 3, POINTERS_MAX = 4 };
 
 typedef union value {
     bool b;
@@ -24,6 +24,8 @@ typedef union description {
     canto_attention_shape attention;
     canto_band band;
     canto_linear_shape linear;
+    canto_linear_run run;
+    canto_linear_gradients gradients;
     canto_adamw adamw;
 } description;
 
@@ -31,19 +33,33 @@ typedef union description {
 typedef struct kind {
     char letter;
     ffi_type *type;
-    size_t bytes; // of a description; 0: not one
+    size_t bytes;                  // of a description; 0: not one
+    int pointers_n;                // into device memory, in a description
+    size_t pointers[POINTERS_MAX]; // where they are
 } kind;
 
+#define AT(type, field) offsetof(canto_linear_##type, field)
+
 static const kind kinds[] = {
-    {'b', &ffi_type_uint8, 0},
-    {'i', &ffi_type_sint, 0},
-    {'l', &ffi_type_sint64, 0},
-    {'f', &ffi_type_float, 0},
-    {'p', &ffi_type_pointer, 0},
-    {'s', &ffi_type_pointer, sizeof(canto_attention_shape)},
-    {'t', &ffi_type_pointer, sizeof(canto_band)},
-    {'n', &ffi_type_pointer, sizeof(canto_linear_shape)},
-    {'a', &ffi_type_pointer, sizeof(canto_adamw)},
+    {.letter = 'b', .type = &ffi_type_uint8},
+    {.letter = 'i', .type = &ffi_type_sint},
+    {.letter = 'l', .type = &ffi_type_sint64},
+    {.letter = 'f', .type = &ffi_type_float},
+    {.letter = 'p', .type = &ffi_type_pointer},
+    {'s', &ffi_type_pointer, sizeof(canto_attention_shape), 0, {0}},
+    {'t', &ffi_type_pointer, sizeof(canto_band), 0, {0}},
+    {'n', &ffi_type_pointer, sizeof(canto_linear_shape), 1, {AT(shape, log_decay)}},
+    {'r',
+     &ffi_type_pointer,
+     sizeof(canto_linear_run),
+     4,
+     {AT(run, q), AT(run, kv), AT(run, erase), AT(run, gates)}},
+    {'g',
+     &ffi_type_pointer,
+     sizeof(canto_linear_gradients),
+     4,
+     {AT(gradients, dq), AT(gradients, dkv), AT(gradients, derase), AT(gradients, dgates)}},
+    {'a', &ffi_type_pointer, sizeof(canto_adamw), 0, {0}},
 };
 
 _Static_assert(sizeof(bool) == 1 && sizeof(canto_feature) == sizeof(int), "the types of letters");
@@ -85,11 +101,16 @@ static canto_status translate(const maker *m, int argument, void *address, void 
     return canto_shadow_translate(m->calls->memory, what, address, 0, place);
 }
 
-static canto_status translate_decay(const maker *m, int argument, canto_linear_shape *shape)
+// The pointers of a description become places.
+static canto_status translate_all(const maker *m, int argument, description *it)
 {
-    void *place;
-    CANTO_TRY(translate(m, argument, (void *)shape->log_decay, &place));
-    shape->log_decay = place;
+    const kind *k = m->arguments[argument];
+    for (int i = 0; i < k->pointers_n; i++) {
+        void *address, *place, *at = (char *)it + k->pointers[i];
+        memcpy(&address, at, sizeof address);
+        CANTO_TRY(translate(m, argument, address, &place));
+        memcpy(at, &place, sizeof place);
+    }
     return CANTO_OK;
 }
 
@@ -106,7 +127,7 @@ static canto_status run_call(void *argument, bool *done)
         if (k->bytes == 0) continue;
         description *copy = &it->descriptions[descriptions++];
         it->values[i].p = copy;
-        if (k->letter == 'n') CANTO_TRY(translate_decay(m, i, &copy->linear));
+        CANTO_TRY(translate_all(m, i, copy));
     }
     ffi_call((ffi_cif *)&m->interface, m->real, NULL, values);
     *done = true;
@@ -122,8 +143,8 @@ static canto_status check_pointers(const maker *m, const call *it)
         const kind *k = m->arguments[i];
         if (k->letter == 'p') CANTO_TRY(translate(m, i, it->values[i].p, &place));
         if (k->bytes == 0) continue;
-        canto_linear_shape shape = it->descriptions[descriptions++].linear;
-        if (k->letter == 'n') CANTO_TRY(translate_decay(m, i, &shape));
+        description copy = it->descriptions[descriptions++];
+        CANTO_TRY(translate_all(m, i, &copy));
     }
     return CANTO_OK;
 }

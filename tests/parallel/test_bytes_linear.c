@@ -58,7 +58,7 @@ static void run(const canto_transport *transport, canto_layout layout, bool gate
                                 .key_dim = KEY_DIM,
                                 .value_dim = VALUE_DIM,
                                 .ones = true,
-                                .gated = gated};
+                                .gate = gated ? CANTO_GATE_KEY : CANTO_GATE_NONE};
     canto_plan_desc desc = {.mesh = &mesh,
                             .device = canto_test_device,
                             .layout = layout,

@@ -90,7 +90,7 @@ static void fill_gates(void)
 // Features of the basic kind are positive.
 static void fill_inputs(void)
 {
-    if (task->shape.gated) fill_gates();
+    if (task->shape.gate) fill_gates();
     canto_test_fill("q", task->tokens * Q_WIDTH, task->q);
     canto_test_fill("kv", task->tokens * task->kv_width, task->kv);
     canto_test_fill("dout", task->tokens * O_WIDTH, task->dout);
@@ -119,7 +119,9 @@ static void fill_reference(void)
     double *dout = widen(n * O_WIDTH, task->dout), *gates = widen(n * Q_WIDTH, task->gates);
     double *y = malloc(sizeof *y * (size_t)(2 * n * Y_WIDTH_MAX)), *dy = y + n * Y_WIDTH_MAX;
     assert_non_null(y);
-    canto_ref_linear_forward(&task->shape, n, documents, q, kv, gates, NULL, y, NULL);
+    const canto_ref_run run = {n, documents, q, kv, NULL, gates};
+    const canto_ref_gradients gradients = {task->dq_ref, task->dkv_ref, NULL, task->dgates_ref};
+    canto_ref_linear_forward(&task->shape, &run, NULL, y, NULL);
     if (task->shape.ones) {
         canto_ref_normalise(entries, VALUE_DIM, EPS, y, task->o_ref);
         canto_ref_normalise_backward(entries, VALUE_DIM, EPS, y, dout, dy);
@@ -127,8 +129,7 @@ static void fill_reference(void)
         memcpy(task->o_ref, y, sizeof *y * (size_t)(n * O_WIDTH));
         memcpy(dy, dout, sizeof *y * (size_t)(n * O_WIDTH));
     }
-    canto_ref_linear_backward(&task->shape, n, documents, q, kv, gates, NULL, dy, NULL,
-                              task->dq_ref, task->dkv_ref, task->dgates_ref, NULL);
+    canto_ref_linear_backward(&task->shape, &run, NULL, dy, NULL, &gradients, NULL);
     free(q), free(kv), free(gates), free(dout), free(y);
 }
 
@@ -143,7 +144,7 @@ static void make_problem(mixer_kind mixer, documents_kind kind, int kv_heads, in
                              .value_dim = VALUE_DIM,
                              .ones = mixer == MIXER_NORMALISED || mixer == MIXER_FORGETTING,
                              .log_decay = mixer == MIXER_DECAY ? decays : NULL,
-                             .gated = mixer >= MIXER_GATED};
+                             .gate = mixer >= MIXER_GATED ? CANTO_GATE_KEY : CANTO_GATE_NONE};
     task->sequences_n = sequences_n;
     task->tokens = sequences_n * sequence_length;
     task->kv_width = canto_linear_kv_width(&task->shape);
@@ -202,7 +203,7 @@ static part take_part(const canto_plan *plan)
                  .dq = take(plan->tokens * Q_WIDTH),
                  .dkv = take(plan->tokens * task->kv_width),
                  .states = take(canto_recur_states_count(plan, &task->shape))};
-    if (task->shape.gated) {
+    if (task->shape.gate) {
         mine.gates = take_rows(plan, task->gate_width, task->gates);
         mine.dgates = take(plan->tokens * task->gate_width);
     }

@@ -1,5 +1,5 @@
-// Linear attention and its adjoint as written in the header: one token after the other, in double.
-// Slow on purpose. Keeps the state of every token for the backward pass.
+// Matrix-state attention and its adjoint as written in the header: one token after the other, in
+// double. Slow on purpose. Keeps the state of every token for the backward pass.
 #include "tests/ref/linear.h"
 
 #include "tests/canto_test.h"
@@ -11,9 +11,7 @@
 // One key/value head of the problem.
 typedef struct problem {
     const canto_linear_shape *shape;
-    int64_t tokens;
-    canto_ref_documents documents;
-    const double *q, *kv, *gates;
+    const canto_ref_run *run;
     int head; // of keys and values
 } problem;
 
@@ -27,18 +25,21 @@ static int64_t state_size(const problem *it)
     return (int64_t)it->shape->key_dim * columns(it);
 }
 
-static int64_t gate_at(const problem *it, int64_t t)
+// The gate of row r of the state.
+static int64_t gate_at(const problem *it, int64_t t, int r)
 {
-    return (t * it->shape->kv_heads + it->head) * it->shape->key_dim;
+    const int width = canto_linear_gate_width(it->shape);
+    return (t * it->shape->kv_heads + it->head) * width +
+           (it->shape->gate == CANTO_GATE_KEY ? r : 0);
 }
 
 // What row r of the state before token t is multiplied by.
 static double keep(const problem *it, int64_t t, int r)
 {
-    for (int d = 0; d < it->documents.starts_n; d++) {
-        if (it->documents.starts[d] == t) return 0;
+    for (int d = 0; d < it->run->documents.starts_n; d++) {
+        if (it->run->documents.starts[d] == t) return 0;
     }
-    if (it->shape->gated) return exp(it->gates[gate_at(it, t) + r]);
+    if (it->shape->gate) return exp(it->run->gates[gate_at(it, t, r)]);
     return it->shape->log_decay ? exp((double)it->shape->log_decay[it->head]) : 1;
 }
 
@@ -54,10 +55,21 @@ static int64_t value_at(const problem *it, int64_t t)
            (int64_t)it->head * it->shape->value_dim;
 }
 
+static int64_t eraser_at(const problem *it, int64_t t)
+{
+    return (t * it->shape->kv_heads + it->head) * it->shape->key_dim;
+}
+
+// r_t, row r of it.
+static double eraser(const problem *it, int64_t t, int r)
+{
+    return it->shape->erases ? it->run->erase[eraser_at(it, t) + r] : 0;
+}
+
 // Column c of x_t.
 static double x_of(const problem *it, int64_t t, int c)
 {
-    return c < it->shape->value_dim ? it->kv[value_at(it, t) + c] : 1;
+    return c < it->shape->value_dim ? it->run->kv[value_at(it, t) + c] : 1;
 }
 
 static int first_query_head(const problem *it)
@@ -77,23 +89,37 @@ static double *numbers(int64_t n)
     return x;
 }
 
+// Element (r, c) of B_t. A state that is not kept is not multiplied: 0 times infinity has no
+// meaning.
+static double kept(const problem *it, int64_t t, const double *before, int r, int c)
+{
+    const double factor = keep(it, t, r);
+    return factor == 0 ? 0 : factor * before[(int64_t)r * columns(it) + c];
+}
+
+// Column c of e_t.
+static double written(const problem *it, int64_t t, const double *before, int c)
+{
+    double e = x_of(it, t, c);
+    for (int r = 0; it->shape->erases && r < it->shape->key_dim; r++)
+        e -= kept(it, t, before, r, c) * eraser(it, t, r);
+    return e;
+}
+
 // states [tokens + 1, key_dim, columns] of this head: states[t] is before token t.
 static double *all_states(const problem *it, const double *state_in)
 {
-    int64_t size = state_size(it);
-    double *states = numbers((it->tokens + 1) * size);
+    const int64_t size = state_size(it), tokens = it->run->tokens;
+    double *states = numbers((tokens + 1) * size);
     if (state_in) memcpy(states, state_in + it->head * size, (size_t)size * sizeof *states);
-    for (int64_t t = 0; t < it->tokens; t++) {
+    for (int64_t t = 0; t < tokens; t++) {
         const double *before = states + t * size;
         double *after = states + (t + 1) * size;
-        for (int r = 0; r < it->shape->key_dim; r++) {
-            double kept = keep(it, t, r);
-            for (int c = 0; c < columns(it); c++) {
-                int64_t at = (int64_t)r * columns(it) + c;
-                // A state that is not kept is not multiplied: 0 times infinity has no meaning.
-                after[at] = it->kv[key_at(it, t) + r] * x_of(it, t, c);
-                if (kept != 0) after[at] += kept * before[at];
-            }
+        for (int c = 0; c < columns(it); c++) {
+            const double e = written(it, t, before, c);
+            for (int r = 0; r < it->shape->key_dim; r++)
+                after[(int64_t)r * columns(it) + c] =
+                    kept(it, t, before, r, c) + it->run->kv[key_at(it, t) + r] * e;
         }
     }
     return states;
@@ -108,24 +134,23 @@ static void read_state(const problem *it, const double *state, const double *q, 
     }
 }
 
-void canto_ref_linear_forward(const canto_linear_shape *shape, int64_t tokens,
-                              canto_ref_documents documents, const double *q, const double *kv,
-                              const double *gates, const double *state_in, double *y,
-                              double *state_out)
+void canto_ref_linear_forward(const canto_linear_shape *shape, const canto_ref_run *run,
+                              const double *state_in, double *y, double *state_out)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, tokens, documents, q, kv, gates, g};
-        int64_t size = state_size(&it);
+        const problem it = {shape, run, g};
+        const int64_t size = state_size(&it);
         double *states = all_states(&it, state_in);
-        for (int64_t t = 0; t < tokens; t++) {
+        for (int64_t t = 0; t < run->tokens; t++) {
             for (int h = first_query_head(&it); h <= last_query_head(&it); h++) {
-                int64_t row = t * shape->heads + h;
-                read_state(&it, states + (t + 1) * size, q + row * shape->key_dim,
+                const int64_t row = t * shape->heads + h;
+                read_state(&it, states + (t + 1) * size, run->q + row * shape->key_dim,
                            y + row * columns(&it));
             }
         }
         if (state_out)
-            memcpy(state_out + g * size, states + tokens * size, (size_t)size * sizeof *states);
+            memcpy(state_out + g * size, states + run->tokens * size,
+                   (size_t)size * sizeof *states);
         free(states);
     }
 }
@@ -143,66 +168,76 @@ static void query_backward(const problem *it, const double *state, const double 
     }
 }
 
-// dk = gradient x, dv = gradient' k without the constant column
-static void key_value_backward(const problem *it, int64_t t, const double *gradient, double *dkv)
+// dk = G e, dx = G' k (dv: without the constant column), dr = -B dx; gradient = dB.
+static void token_backward(const problem *it, int64_t t, const double *before, double *gradient,
+                           const canto_ref_gradients *d)
 {
-    double *dk = dkv + key_at(it, t);
-    double *dv = dkv + value_at(it, t);
-    for (int r = 0; r < it->shape->key_dim; r++) dk[r] = 0;
-    for (int c = 0; c < it->shape->value_dim; c++) dv[c] = 0;
+    double *dk = d->dkv + key_at(it, t), *dv = d->dkv + value_at(it, t);
     for (int r = 0; r < it->shape->key_dim; r++) {
-        for (int c = 0; c < columns(it); c++) {
-            dk[r] += gradient[r * columns(it) + c] * x_of(it, t, c);
-            if (c < it->shape->value_dim)
-                dv[c] += gradient[r * columns(it) + c] * it->kv[key_at(it, t) + r];
+        dk[r] = 0;
+        if (it->shape->erases) d->derase[eraser_at(it, t) + r] = 0;
+    }
+    for (int c = 0; c < columns(it); c++) {
+        const double e = written(it, t, before, c);
+        double dx = 0;
+        for (int r = 0; r < it->shape->key_dim; r++) {
+            dk[r] += gradient[r * columns(it) + c] * e;
+            dx += gradient[r * columns(it) + c] * it->run->kv[key_at(it, t) + r];
+        }
+        if (c < it->shape->value_dim) dv[c] = dx;
+        for (int r = 0; it->shape->erases && r < it->shape->key_dim; r++) {
+            d->derase[eraser_at(it, t) + r] -= kept(it, t, before, r, c) * dx;
+            gradient[r * columns(it) + c] -= eraser(it, t, r) * dx;
         }
     }
 }
 
-// dgate = keep * rowsum(state * gradient), then gradient = that of the state before token t.
+// gradient = keep dB, and the gate's.
 static void state_backward(const problem *it, int64_t t, const double *before, double *gradient,
                            double *dgates)
 {
+    if (it->shape->gate == CANTO_GATE_HEAD) dgates[gate_at(it, t, 0)] = 0;
     for (int r = 0; r < it->shape->key_dim; r++) {
-        double kept = keep(it, t, r), sum = 0;
+        const double factor = keep(it, t, r);
+        double sum = 0;
         for (int c = 0; c < columns(it); c++) {
-            int64_t at = (int64_t)r * columns(it) + c;
-            gradient[at] = kept == 0 ? 0 : kept * gradient[at];
-            sum += kept == 0 ? 0 : before[at] * gradient[at];
+            double *at = gradient + (int64_t)r * columns(it) + c;
+            sum += kept(it, t, before, r, c) * *at;
+            *at = factor == 0 ? 0 : factor * *at;
         }
-        if (it->shape->gated) dgates[gate_at(it, t) + r] = sum;
+        if (it->shape->gate == CANTO_GATE_KEY) dgates[gate_at(it, t, r)] = sum;
+        if (it->shape->gate == CANTO_GATE_HEAD) dgates[gate_at(it, t, 0)] += sum;
     }
 }
 
 static void head_backward(const problem *it, const double *state_in, const double *dy,
-                          double *gradient, double *dq, double *dkv, double *dgates)
+                          double *gradient, const canto_ref_gradients *d)
 {
-    int64_t size = state_size(it);
+    const int64_t size = state_size(it);
     double *states = all_states(it, state_in);
-    for (int64_t t = it->tokens - 1; t >= 0; t--) {
+    for (int64_t t = it->run->tokens - 1; t >= 0; t--) {
+        const double *before = states + t * size;
         for (int h = first_query_head(it); h <= last_query_head(it); h++) {
-            int64_t row = t * it->shape->heads + h;
-            query_backward(it, states + (t + 1) * size, it->q + row * it->shape->key_dim,
-                           dy + row * columns(it), gradient, dq + row * it->shape->key_dim);
+            const int64_t row = t * it->shape->heads + h;
+            query_backward(it, before + size, it->run->q + row * it->shape->key_dim,
+                           dy + row * columns(it), gradient, d->dq + row * it->shape->key_dim);
         }
-        key_value_backward(it, t, gradient, dkv);
-        state_backward(it, t, states + t * size, gradient, dgates);
+        token_backward(it, t, before, gradient, d);
+        state_backward(it, t, before, gradient, d->dgates);
     }
     free(states);
 }
 
-void canto_ref_linear_backward(const canto_linear_shape *shape, int64_t tokens,
-                               canto_ref_documents documents, const double *q, const double *kv,
-                               const double *gates, const double *state_in, const double *dy,
-                               const double *dstate_out, double *dq, double *dkv, double *dgates,
-                               double *dstate_in)
+void canto_ref_linear_backward(const canto_linear_shape *shape, const canto_ref_run *run,
+                               const double *state_in, const double *dy, const double *dstate_out,
+                               const canto_ref_gradients *gradients, double *dstate_in)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, tokens, documents, q, kv, gates, g};
-        int64_t size = state_size(&it);
+        const problem it = {shape, run, g};
+        const int64_t size = state_size(&it);
         double *gradient = numbers(size);
         if (dstate_out) memcpy(gradient, dstate_out + g * size, (size_t)size * sizeof *gradient);
-        head_backward(&it, state_in, dy, gradient, dq, dkv, dgates);
+        head_backward(&it, state_in, dy, gradient, gradients);
         if (dstate_in) memcpy(dstate_in + g * size, gradient, (size_t)size * sizeof *gradient);
         free(gradient);
     }

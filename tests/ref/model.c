@@ -286,6 +286,15 @@ static double gate_slope(const canto_mixer_kind *kind, double x)
                                                  : 1;
 }
 
+static canto_ref_run linear_run(const run *r, const linear_pass *p)
+{
+    return (canto_ref_run){.tokens = r->tokens,
+                           .documents = r->model->documents,
+                           .q = p->h.q,
+                           .kv = p->h.kv,
+                           .gates = p->gates};
+}
+
 static void linear_mixer_backward(run *r, const linear_pass *p, const double *dout_row, double *dx)
 {
     const canto_mixer_kind *kind = kind_of(p->h.mixer);
@@ -305,8 +314,9 @@ static void linear_mixer_backward(run *r, const linear_pass *p, const double *do
         product_backward(r, "mixer.gate", p->x, dgate, dx);
     }
     read_out(r, &p->h, p->y, NULL, dout, dy);
-    canto_ref_linear_backward(&p->shape, r->tokens, r->model->documents, p->h.q, p->h.kv, p->gates,
-                              NULL, dy, NULL, dq, dkv, dgates, NULL);
+    const canto_ref_run read = linear_run(r, p);
+    const canto_ref_gradients gradients = {.dq = dq, .dkv = dkv, .dgates = dgates};
+    canto_ref_linear_backward(&p->shape, &read, NULL, dy, NULL, &gradients, NULL);
     project_backward(r, &p->h, p->x, dq, dkv, dx);
     if (kind->gated) forget_backward(r, p, dgates, dx);
 }
@@ -323,7 +333,7 @@ static void set_shape(const run *r, linear_pass *p)
                                     .value_dim = m->value_dim,
                                     .ones = m->normaliser,
                                     .log_decay = kind_of(m)->gated ? NULL : p->log_decay,
-                                    .gated = kind_of(m)->gated};
+                                    .gate = kind_of(m)->gated ? CANTO_GATE_KEY : CANTO_GATE_NONE};
 }
 
 static double *linear_mixer(run *r, const double *x, const double *dy, double *dx)
@@ -337,8 +347,8 @@ static double *linear_mixer(run *r, const double *x, const double *dy, double *d
     p.o = take(r, r->tokens * p.h.o_width);
     p.gated = take(r, r->tokens * p.h.o_width);
     p.gate = kind->gate ? product(r, "mixer.gate", x) : NULL;
-    canto_ref_linear_forward(&p.shape, r->tokens, r->model->documents, p.h.q, p.h.kv, p.gates, NULL,
-                             p.y, NULL);
+    const canto_ref_run forward = linear_run(r, &p);
+    canto_ref_linear_forward(&p.shape, &forward, NULL, p.y, NULL);
     read_out(r, &p.h, p.y, p.o, NULL, NULL);
     for (int64_t i = 0; i < r->tokens * p.h.o_width; i++)
         p.gated[i] = p.o[i] * (p.gate ? gate_factor(kind, p.gate[i]) : 1);

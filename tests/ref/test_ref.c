@@ -97,8 +97,8 @@ typedef struct linear_case {
     int64_t tokens;
     canto_ref_documents documents;
     bool with_state, normalised;
-    double *q, *kv, *gates, *state_in, *dout, *dstate_out;          // given
-    double *y, *o, *state_out, *dy, *dq, *dkv, *dgates, *dstate_in; // computed
+    double *q, *kv, *erase, *gates, *state_in, *dout, *dstate_out;           // given
+    double *y, *o, *state_out, *dy, *dq, *dkv, *derase, *dgates, *dstate_in; // computed
 } linear_case;
 
 static int64_t entries(const linear_case *c)
@@ -106,10 +106,16 @@ static int64_t entries(const linear_case *c)
     return c->tokens * c->shape.heads;
 }
 
+static canto_ref_run run_of(const linear_case *c)
+{
+    return (canto_ref_run){c->tokens, c->documents, c->q, c->kv, c->erase, c->gates};
+}
+
 static void linear_forward(linear_case *c)
 {
-    canto_ref_linear_forward(&c->shape, c->tokens, c->documents, c->q, c->kv, c->gates,
-                             c->with_state ? c->state_in : NULL, c->y, c->state_out);
+    const canto_ref_run run = run_of(c);
+    canto_ref_linear_forward(&c->shape, &run, c->with_state ? c->state_in : NULL, c->y,
+                             c->state_out);
 }
 
 // The function whose gradients are checked: sum of dout * o, or of dout * y, and of dstate_out *
@@ -136,34 +142,41 @@ static void linear_gradients(linear_case *c)
         canto_ref_normalise_backward(entries(c), c->shape.value_dim, 50, c->y, c->dout, c->dy);
         dy = c->dy;
     }
-    canto_ref_linear_backward(&c->shape, c->tokens, c->documents, c->q, c->kv, c->gates,
-                              c->with_state ? c->state_in : NULL, dy,
-                              c->with_state ? c->dstate_out : NULL, c->dq, c->dkv, c->dgates,
-                              c->dstate_in);
+    const canto_ref_run run = run_of(c);
+    const canto_ref_gradients gradients = {c->dq, c->dkv, c->derase, c->dgates};
+    canto_ref_linear_backward(&c->shape, &run, c->with_state ? c->state_in : NULL, dy,
+                              c->with_state ? c->dstate_out : NULL, &gradients, c->dstate_in);
 }
 
 static void check_linear(linear_case *c)
 {
-    double **all[] = {&c->q,          &c->kv,  &c->gates,  &c->state_in, &c->dout,
-                      &c->dstate_out, &c->y,   &c->o,      &c->dy,       &c->state_out,
-                      &c->dq,         &c->dkv, &c->dgates, &c->dstate_in};
-    const char *names[] = {"q", "kv", "gates",     "state_in", "dout", "dstate_out", "y",
-                           "o", "dy", "state_out", "dq",       "dkv",  "dgates",     "dstate_in"};
-    for (int i = 0; i < 14; i++) *all[i] = random_doubles(names[i], MOST);
+    double **all[] = {&c->q,          &c->kv,     &c->erase,  &c->gates,    &c->state_in,  &c->dout,
+                      &c->dstate_out, &c->y,      &c->o,      &c->dy,       &c->state_out, &c->dq,
+                      &c->dkv,        &c->derase, &c->dgates, &c->dstate_in};
+    const char *names[] = {"q",          "kv",     "erase",  "gates",    "state_in",  "dout",
+                           "dstate_out", "y",      "o",      "dy",       "state_out", "dq",
+                           "dkv",        "derase", "dgates", "dstate_in"};
+    enum { ARRAYS = sizeof all / sizeof all[0] };
+    for (int i = 0; i < ARRAYS; i++) *all[i] = random_doubles(names[i], MOST);
     for (int i = 0; i < MOST; i++) c->gates[i] = -fabs(c->gates[i]);
+    for (int i = 0; i < MOST; i++) c->erase[i] *= 0.3; // lest states grow
     linear_gradients(c);
     canto_differences_close("linear dq", linear_value, c, entries(c) * c->shape.key_dim, c->q,
                             c->dq);
     canto_differences_close("linear dkv", linear_value, c,
                             c->tokens * canto_linear_kv_width(&c->shape), c->kv, c->dkv);
-    if (c->shape.gated)
+    if (c->shape.gate)
         canto_differences_close("linear dgates", linear_value, c,
-                                c->tokens * canto_linear_transition_count(&c->shape), c->gates,
+                                c->tokens * canto_linear_gates_count(&c->shape), c->gates,
                                 c->dgates);
+    if (c->shape.erases)
+        canto_differences_close("linear derase", linear_value, c,
+                                c->tokens * c->shape.kv_heads * c->shape.key_dim, c->erase,
+                                c->derase);
     if (c->with_state)
         canto_differences_close("linear dstate", linear_value, c,
                                 canto_linear_state_count(&c->shape), c->state_in, c->dstate_in);
-    for (int i = 0; i < 14; i++) free(*all[i]);
+    for (int i = 0; i < ARRAYS; i++) free(*all[i]);
 }
 
 static void test_linear_gradients(void **state)
@@ -172,20 +185,39 @@ static void test_linear_gradients(void **state)
     const float decay[] = {-0.1f, -1.5f};
     const int64_t starts[] = {0, 3, 4}, later[] = {5};
     linear_case cases[] = {
-        {.shape = {2, 2, 4, 3, false, NULL, false}, .tokens = 9},
-        {.shape = {4, 2, 3, 2, true, decay, false}, .tokens = 9, .with_state = true},
-        {.shape = {2, 1, 3, 3, true, decay, false}, .tokens = 8, .normalised = true},
-        {.shape = {2, 2, 3, 2, false, decay, false}, .tokens = 7, .documents = {3, starts}},
-        {.shape = {2, 2, 3, 2, true, decay, false},
+        {.shape = {2, 2, 4, 3, false, NULL, CANTO_GATE_NONE, false}, .tokens = 9},
+        {.shape = {4, 2, 3, 2, true, decay, CANTO_GATE_NONE, false},
+         .tokens = 9,
+         .with_state = true},
+        {.shape = {2, 1, 3, 3, true, decay, CANTO_GATE_NONE, false},
+         .tokens = 8,
+         .normalised = true},
+        {.shape = {2, 2, 3, 2, false, decay, CANTO_GATE_NONE, false},
+         .tokens = 7,
+         .documents = {3, starts}},
+        {.shape = {2, 2, 3, 2, true, decay, CANTO_GATE_NONE, false},
          .tokens = 8,
          .documents = {1, later},
          .with_state = true},
-        {.shape = {2, 2, 4, 3, false, NULL, true}, .tokens = 9},
-        {.shape = {4, 2, 3, 2, true, NULL, true},
+        {.shape = {2, 2, 4, 3, false, NULL, CANTO_GATE_KEY, false}, .tokens = 9},
+        {.shape = {2, 2, 4, 3, false, NULL, CANTO_GATE_HEAD, false}, .tokens = 9},
+        {.shape = {4, 2, 3, 2, true, NULL, CANTO_GATE_HEAD, true},
          .tokens = 8,
          .documents = {1, later},
          .with_state = true},
-        {.shape = {2, 1, 3, 2, false, NULL, true}, .tokens = 7, .documents = {3, starts}},
+        {.shape = {2, 2, 3, 2, false, NULL, CANTO_GATE_NONE, true}, .tokens = 7},
+        {.shape = {2, 1, 3, 3, false, decay, CANTO_GATE_NONE, true},
+         .tokens = 8,
+         .documents = {3, starts},
+         .with_state = true},
+        {.shape = {4, 2, 3, 2, false, NULL, CANTO_GATE_KEY, true}, .tokens = 8, .with_state = true},
+        {.shape = {4, 2, 3, 2, true, NULL, CANTO_GATE_KEY, false},
+         .tokens = 8,
+         .documents = {1, later},
+         .with_state = true},
+        {.shape = {2, 1, 3, 2, false, NULL, CANTO_GATE_KEY, false},
+         .tokens = 7,
+         .documents = {3, starts}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_linear(&cases[i]);
 }
@@ -195,17 +227,18 @@ static void test_linear_by_hand(void **state)
 {
     (void)state;
     const float half = logf(0.5f);
-    const canto_linear_shape shape = {1, 1, 1, 1, false, &half, false};
+    const canto_linear_shape shape = {1, 1, 1, 1, false, &half, CANTO_GATE_NONE, false};
     const double q[] = {1, 1, 10}, kv[] = {1, 2, 1, 3, 1, 5};
     const int64_t start = 2;
     double y[3], end;
-    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){0, NULL}, q, kv, NULL, NULL, y, &end);
+    canto_ref_run run = {.tokens = 3, .q = q, .kv = kv};
+    canto_ref_linear_forward(&shape, &run, NULL, y, &end);
     assert_float_equal(y[0], 2, 1e-6);
     assert_float_equal(y[1], 4, 1e-6);
     assert_float_equal(y[2], 70, 1e-6);
     assert_float_equal(end, 7, 1e-6);
-    canto_ref_linear_forward(&shape, 3, (canto_ref_documents){1, &start}, q, kv, NULL, NULL, y,
-                             &end);
+    run.documents = (canto_ref_documents){1, &start};
+    canto_ref_linear_forward(&shape, &run, NULL, y, &end);
     assert_float_equal(y[1], 4, 1e-6);
     assert_float_equal(y[2], 50, 1e-6);
 }
@@ -214,15 +247,31 @@ static void test_linear_by_hand(void **state)
 static void test_linear_gates_by_hand(void **state)
 {
     (void)state;
-    const canto_linear_shape shape = {1, 1, 2, 1, false, NULL, true};
+    const canto_linear_shape shape = {1, 1, 2, 1, false, NULL, CANTO_GATE_KEY, false};
     const double q[] = {1, 1, 1, 10}, kv[] = {1, 1, 2, 1, 1, 3};
     const double gates[] = {-7, -7, log(0.5), -50};
     double y[2], end[2];
-    canto_ref_linear_forward(&shape, 2, (canto_ref_documents){0, NULL}, q, kv, gates, NULL, y, end);
+    const canto_ref_run run = {.tokens = 2, .q = q, .kv = kv, .gates = gates};
+    canto_ref_linear_forward(&shape, &run, NULL, y, end);
     assert_float_equal(y[0], 4, 1e-12);
     assert_float_equal(y[1], 34, 1e-12);
     assert_float_equal(end[0], 4, 1e-12);
     assert_float_equal(end[1], 3, 1e-12);
+}
+
+// Key (1, 0) is written 2 at once, then 5 replaces it, then half of the way to 7: 2, 5, 6.
+static void test_linear_erasing_by_hand(void **state)
+{
+    (void)state;
+    const canto_linear_shape shape = {1, 1, 2, 1, false, NULL, CANTO_GATE_NONE, true};
+    const double q[] = {1, 0, 1, 0, 1, 1}, kv[] = {1, 0, 2, 1, 0, 5, 0.5, 0, 7};
+    const double r[] = {1, 0, 1, 0, 1, 0};
+    double y[3];
+    const canto_ref_run run = {.tokens = 3, .q = q, .kv = kv, .erase = r};
+    canto_ref_linear_forward(&shape, &run, NULL, y, NULL);
+    assert_float_equal(y[0], 2, 1e-12);
+    assert_float_equal(y[1], 5, 1e-12);
+    assert_float_equal(y[2], 6, 1e-12);
 }
 
 // The checker must see a wrong gradient.
@@ -246,9 +295,13 @@ static void test_differences_see_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_softmax_gradients),    cmocka_unit_test(test_softmax_of_equal_scores),
-        cmocka_unit_test(test_linear_gradients),     cmocka_unit_test(test_linear_by_hand),
-        cmocka_unit_test(test_linear_gates_by_hand), cmocka_unit_test(test_differences_see_errors),
+        cmocka_unit_test(test_softmax_gradients),
+        cmocka_unit_test(test_softmax_of_equal_scores),
+        cmocka_unit_test(test_linear_gradients),
+        cmocka_unit_test(test_linear_by_hand),
+        cmocka_unit_test(test_linear_gates_by_hand),
+        cmocka_unit_test(test_linear_erasing_by_hand),
+        cmocka_unit_test(test_differences_see_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,10 +78,12 @@ static void run_chain(const canto_device *device, float out[N])
     k->multiply(device, N, y, y, m);
     k->adamw(device, N, &how, x, y, z, m);
     k->attention_forward(device, &shape, &tile, x, y, z, m);
-    k->linear_summary(device, &linear, 20, x, NULL, z);
+    canto_linear_run run = {.tokens = 20, .kv = x};
+    k->linear_summary(device, &linear, &run, z);
     k->feature_forward(device, CANTO_FEATURE_SILU, 10, 10, 20, z, z);
     k->sum_squares(device, N, z, sum);
     memset(&how, 0xff, sizeof how), memset(&shape, 0xff, sizeof shape);
+    memset(&run, 0xff, sizeof run);
     memset(&tile, 0xff, sizeof tile), memset(&linear, 0xff, sizeof linear);
     double found;
     CANTO_TEST_OK(canto_device_download(device, out, z, sizeof *out * N));
@@ -164,7 +166,16 @@ static void summarise_with_decay_of_the_host(const canto_device *device, float *
     const float decay[] = {-1, -1};
     const canto_linear_shape shape = {
         .heads = 2, .kv_heads = 2, .key_dim = 3, .value_dim = 5, .log_decay = decay};
-    device->kernels->linear_summary(device, &shape, 2, x, NULL, x);
+    const canto_linear_run run = {.tokens = 2, .kv = x};
+    device->kernels->linear_summary(device, &shape, &run, x);
+}
+
+static void summarise_values_of_the_host(const canto_device *device, float *x)
+{
+    const float values[16] = {0};
+    const canto_linear_shape shape = {.heads = 2, .kv_heads = 2, .key_dim = 3, .value_dim = 5};
+    const canto_linear_run run = {.tokens = 1, .kv = values};
+    device->kernels->linear_summary(device, &shape, &run, x);
 }
 
 static void forget_the_description(const canto_device *device, float *x)
@@ -186,6 +197,7 @@ static void wrong_pointers_are_named(void **state)
     expect_told(add_foreign, "kernel add, argument 2:");
     expect_told(add_behind_the_end, "kernel add, argument 3:");
     expect_told(summarise_with_decay_of_the_host, "kernel linear_summary, argument 1:");
+    expect_told(summarise_values_of_the_host, "kernel linear_summary, argument 2:");
     expect_told(forget_the_description, "kernel adamw, argument 2: NULL");
     expect_told(release_twice, "it was released before");
 }
