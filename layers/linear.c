@@ -128,12 +128,13 @@ static canto_status upload_decay(const canto_builder *builder, const canto_mixer
 static canto_status set_shape(const canto_builder *builder, const canto_mixer_config *mixer,
                               linear_layer *layer)
 {
-    layer->shape = (canto_linear_shape){.heads = mixer->heads,
-                                        .kv_heads = mixer->kv_heads,
-                                        .key_dim = mixer->key_dim,
-                                        .value_dim = mixer->value_dim,
-                                        .ones = mixer->normaliser,
-                                        .gate = mixer->kind->gated ? CANTO_GATE_KEY : CANTO_GATE_NONE};
+    layer->shape =
+        (canto_linear_shape){.heads = mixer->heads,
+                             .kv_heads = mixer->kv_heads,
+                             .key_dim = mixer->key_dim,
+                             .value_dim = mixer->value_dim,
+                             .ones = mixer->normaliser,
+                             .gate = mixer->kind->gated ? CANTO_GATE_KEY : CANTO_GATE_NONE};
     if (mixer->decay == CANTO_DECAY_NONE) return CANTO_OK;
     float *log_decay;
     CANTO_TRY(canto_builder_hold(builder, "decays", mixer->kv_heads, &log_decay));

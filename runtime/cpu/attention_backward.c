@@ -270,6 +270,7 @@ static void sum_over_lanes(const canto_attention_task *task, int64_t k0, int key
                                 .c = out,
                                 .c_row = canto_attention_kv_width(task->shape),
                                 .c_panel = CANTO_COLUMNS,
+                                .far = true,
                                 .single = strip == 1};
     canto_product(&p);
 }

@@ -86,7 +86,7 @@ void canto_linear_turn(int rows, int columns, const float *from, float *to)
     }
 }
 
-void canto_linear_add_ones(const canto_linear_head *it, int n, const float *weights, float *x)
+void canto_linear_add_ones(const canto_linear_head *it, int n, float *x)
 {
     const int column = it->shape->value_dim;
     float *at = x + column / CANTO_COLUMNS * CANTO_CHUNK * CANTO_COLUMNS + column % CANTO_COLUMNS;
@@ -94,6 +94,6 @@ void canto_linear_add_ones(const canto_linear_head *it, int n, const float *weig
         // A panel of its own holds nothing else.
         if (column % CANTO_COLUMNS == 0)
             memset(at + i * CANTO_COLUMNS, 0, sizeof *at * CANTO_COLUMNS);
-        at[i * CANTO_COLUMNS] = weights ? weights[i] : 1;
+        at[i * CANTO_COLUMNS] = 1;
     }
 }

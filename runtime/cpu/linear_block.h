@@ -173,9 +173,9 @@ void canto_linear_store_state(const canto_linear_head *it, const float *state, f
 // to = the transpose of from: panels of a matrix [rows, columns] to panels of [columns, rows].
 void canto_linear_turn(int rows, int columns, const float *from, float *to);
 
-// Column value_dim of packed values [column panels, CANTO_CHUNK, CANTO_COLUMNS] = weights[i] (NULL:
-// 1) for n rows, where the shape has it.
-void canto_linear_add_ones(const canto_linear_head *it, int n, const float *weights, float *x);
+// Column value_dim of packed values [column panels, CANTO_CHUNK, CANTO_COLUMNS] = 1 for n
+// rows, where the shape has it.
+void canto_linear_add_ones(const canto_linear_head *it, int n, float *x);
 
 // The head's part of a run's transition (runtime/backend.h); nothing where it has none.
 void canto_linear_transition(const canto_linear_head *it, float *transition);

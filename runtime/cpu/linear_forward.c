@@ -46,7 +46,7 @@ static void load_values(const canto_linear_head *it, const walk *w, int64_t t, s
     s->finite = true;
     if (w->values) {
         s->finite = canto_pack_panels(&values, NULL, s->x, X_PANEL);
-        canto_linear_add_ones(it, n, NULL, s->x);
+        canto_linear_add_ones(it, n, s->x);
     } else {
         memset(s->x, 0, sizeof *s->x * (size_t)(it->column_panels * X_PANEL));
     }

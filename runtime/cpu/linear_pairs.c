@@ -27,10 +27,9 @@ void canto_linear_weigh(int n, const float *decays, int row, float factor, bool 
 {
     for (int i = 0; i < n; i++) {
         float *at = pairs + i * CANTO_CHUNK_WIDE;
-        const float *weights = decays + i * row;
         const int end = strict ? i : i + 1, strip = (i / CANTO_ROWS + 1) * CANTO_ROWS;
         if (decays) {
-            for (int j = 0; j < end; j++) at[j] *= factor * weights[j];
+            for (int j = 0; j < end; j++) at[j] *= factor * decays[i * row + j];
         } else if (factor != 1) {
             for (int j = 0; j < end; j++) at[j] *= factor;
         }
@@ -65,24 +64,37 @@ static void take_others(int n, int panels, const float *pairs, bool turned, int 
     if (p.first.depth > 0) canto_product(&p);
 }
 
-// A block of m rows, one vector of columns: each row in turn gives to those behind it, or before
+// One vector of columns of a block of m rows: each row in turn gives to those behind it, or before
 // it.
-CANTO_INLINE void solve_vector(const bool turned, int m, const float *pairs, float *x)
+CANTO_INLINE void solve_vector(const bool turned, const float *pairs, float *x)
 {
     vf rows[BLOCK];
     CANTO_UNROLL
-    for (int i = 0; i < m; i++) rows[i] = vload(x + i * CANTO_COLUMNS);
+    for (int i = 0; i < BLOCK; i++) rows[i] = vload(x + i * CANTO_COLUMNS);
     CANTO_UNROLL
-    for (int k = 0; k < m; k++) {
-        const int i = turned ? m - 1 - k : k;
+    for (int k = 0; k < BLOCK; k++) {
+        const int i = turned ? BLOCK - 1 - k : k;
         CANTO_UNROLL
-        for (int other = 0; other < m; other++) {
+        for (int other = 0; other < BLOCK; other++) {
             if (turned && other < i) rows[other] += pairs[i * CANTO_CHUNK_WIDE + other] * rows[i];
             if (!turned && other > i) rows[other] += pairs[other * CANTO_CHUNK_WIDE + i] * rows[i];
         }
     }
     CANTO_UNROLL
-    for (int i = 0; i < m; i++) vstore(x + i * CANTO_COLUMNS, rows[i]);
+    for (int i = 0; i < BLOCK; i++) vstore(x + i * CANTO_COLUMNS, rows[i]);
+}
+
+static void solve_few(bool turned, int m, const float *pairs, float *x)
+{
+    for (int k = 0; k < m; k++) {
+        const int i = turned ? m - 1 - k : k;
+        const int begin = turned ? 0 : i + 1, end = turned ? i : m;
+        const vf row = vload(x + i * CANTO_COLUMNS);
+        for (int other = begin; other < end; other++) {
+            const int at = turned ? i * CANTO_CHUNK_WIDE + other : other * CANTO_CHUNK_WIDE + i;
+            vstore(x + other * CANTO_COLUMNS, vload(x + other * CANTO_COLUMNS) + pairs[at] * row);
+        }
+    }
 }
 
 static void solve_block(int panels, const float *pairs, bool turned, int b, int m, float *x)
@@ -90,12 +102,12 @@ static void solve_block(int panels, const float *pairs, bool turned, int b, int 
     const float *own = pairs + b * CANTO_CHUNK_WIDE + b;
     for (int v = 0; v < 2 * panels; v++) {
         float *at = x + (v / 2 * CANTO_CHUNK + b) * CANTO_COLUMNS + v % 2 * LANES;
-        if (m == BLOCK && turned)
-            solve_vector(true, BLOCK, own, at);
-        else if (m == BLOCK)
-            solve_vector(false, BLOCK, own, at);
+        if (m < BLOCK)
+            solve_few(turned, m, own, at);
+        else if (turned)
+            solve_vector(true, own, at);
         else
-            solve_vector(turned, m, own, at);
+            solve_vector(false, own, at);
     }
 }
 

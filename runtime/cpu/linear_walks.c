@@ -30,7 +30,7 @@ bool canto_walk_values(const canto_linear_head *it, int64_t t, int n, float *x)
 {
     const canto_rows values = canto_linear_values(it, it->run->kv, t, n);
     const bool finite = canto_pack_panels(&values, NULL, x, CANTO_X_PANEL);
-    canto_linear_add_ones(it, n, NULL, x);
+    canto_linear_add_ones(it, n, x);
     return finite;
 }
 

@@ -41,15 +41,32 @@ bool canto_pack_transposed(const canto_rows *from, float factor, int width, floa
 // Lines of memory that will be used soon, in order: blocks of rows, one after the other. They come
 // closer while something else is done, if few are asked for at a time: a processor drops what it
 // has no room to remember. Rows lie far apart, so that it does not foresee them by itself.
-enum { CANTO_SOON_MAX = 5 };
+enum { CANTO_SOON_MAX = 5, CANTO_LINE = 64 };
 
 typedef struct canto_soon {
     canto_rows blocks[CANTO_SOON_MAX];
     int blocks_n;
-    int lines; // to ask for at a time
-    int block, row;
-    int64_t byte; // of the row
+    int lines;            // to ask for at a time
+    int block, row;       // whose lines are next
+    const char *at, *end; // what is left of that row
 } canto_soon;
+
+// To the row `row` of block `block`, or the first one behind it that exists.
+static inline void canto_soon_row(canto_soon *soon, int block, int row)
+{
+    while (block < soon->blocks_n && row >= soon->blocks[block].n) {
+        block++;
+        row = 0;
+    }
+    soon->block = block;
+    soon->row = row;
+    soon->at = soon->end = NULL;
+    if (block == soon->blocks_n) return;
+    const canto_rows *rows = &soon->blocks[block];
+    const int64_t bytes = rows->dtype == CANTO_BF16 ? 2 : 4;
+    soon->at = (const char *)rows->x + (rows->at + row * rows->stride) * bytes;
+    soon->end = soon->at + rows->columns * bytes;
+}
 
 // All lines of some blocks, in `turns` turns.
 static inline canto_soon canto_soon_make(int blocks_n, const canto_rows *blocks, int64_t turns)
@@ -59,29 +76,21 @@ static inline canto_soon canto_soon_make(int blocks_n, const canto_rows *blocks,
     for (int i = 0; i < blocks_n; i++) {
         const int64_t bytes = blocks[i].columns * (blocks[i].dtype == CANTO_BF16 ? 2 : 4);
         soon.blocks[i] = blocks[i];
-        lines += blocks[i].n * ((bytes + 63) / 64);
+        lines += blocks[i].n * ((bytes + CANTO_LINE - 1) / CANTO_LINE);
     }
     soon.lines = (int)(lines / turns) + 1;
+    canto_soon_row(&soon, 0, 0);
     return soon;
 }
 
 // Asks for the next lines; nothing when there are none left. NULL: nothing.
 static inline void canto_ask(canto_soon *soon)
 {
-    enum { LINE = 64 };
-    for (int i = 0; soon && i < soon->lines && soon->block < soon->blocks_n; i++) {
-        const canto_rows *rows = &soon->blocks[soon->block];
-        const int64_t bytes = rows->dtype == CANTO_BF16 ? 2 : 4;
-        if (soon->row < rows->n) {
-            const char *row = (const char *)rows->x + (rows->at + soon->row * rows->stride) * bytes;
-            __builtin_prefetch(row + soon->byte, 0, 3);
-        }
-        soon->byte += LINE;
-        if (soon->byte < rows->columns * bytes) continue;
-        soon->byte = 0;
-        if (++soon->row < rows->n) continue;
-        soon->row = 0;
-        soon->block++;
+    if (!soon) return;
+    for (int left = soon->lines; left > 0 && soon->at < soon->end;) {
+        for (; left > 0 && soon->at < soon->end; left--, soon->at += CANTO_LINE)
+            __builtin_prefetch(soon->at, 0, 3);
+        if (soon->at >= soon->end) canto_soon_row(soon, soon->block, soon->row + 1);
     }
 }
 

@@ -35,29 +35,38 @@ CANTO_INLINE void clear(const int rows, const int vectors, vf sum[CANTO_ROWS][VE
 
 // --- products ---
 
-// Where a block lies: its first row, the strip that the row belongs to, the panel.
-typedef struct place {
-    int row, strip, panel;
-} place;
+// One block: the elements of both terms that it takes, and where its result lies.
+typedef struct block {
+    const float *a, *b, *second_a, *second_b;
+    int depth, second_depth;
+    int begin; // of the first term's k: parts are counted from 0
+    const float *scale;
+    float *c;
+} block;
 
-CANTO_INLINE void add_term(const int rows, const int vectors, const canto_term *t, place at,
+// Either the rows of a left factor or its columns lie side by side: what is 1 is a constant, which
+// leaves registers for everything else.
+CANTO_INLINE void add_term(const int rows, const int vectors, int depth, const float *a,
+                           int64_t row, int64_t column, const float *b,
                            vf sum[CANTO_ROWS][VECTORS_MOST])
 {
-    const int begin = t->begin ? t->begin[at.strip] : 0;
-    const int end = t->end ? t->end[at.strip] : t->depth;
-    const float *a = t->a + at.row * t->row;
-    const float *b = t->b + at.panel * t->panel + (int64_t)begin * CANTO_COLUMNS;
-    if (!t->part) {
-        accumulate(rows, vectors, CANTO_COLUMNS, end - begin, a + begin * t->column, t->row,
-                   t->column, b, sum);
-        return;
-    }
-    for (int first = 0, part = 0; first < end; first += t->part, part++) {
+    if (row == 1)
+        accumulate(rows, vectors, CANTO_COLUMNS, depth, a, 1, column, b, sum);
+    else
+        accumulate(rows, vectors, CANTO_COLUMNS, depth, a, row, 1, b, sum);
+}
+
+// The first term where its left factor lies in parts.
+CANTO_INLINE void add_parts(const int rows, const int vectors, const canto_term *t, const block *k,
+                            vf sum[CANTO_ROWS][VECTORS_MOST])
+{
+    const int begin = k->begin, end = begin + k->depth;
+    const float *a = k->a - begin * t->column, *b = k->b;
+    for (int first = 0; first < end; first += t->part, a += t->part_at) {
         const int from = begin > first ? begin : first;
         const int to = end < first + t->part ? end : first + t->part;
         if (from >= to) continue;
-        accumulate(rows, vectors, CANTO_COLUMNS, to - from,
-                   a + part * t->part_at + (from - first) * t->column, t->row, t->column, b, sum);
+        accumulate(rows, vectors, CANTO_COLUMNS, to - from, a + (from - first), t->row, 1, b, sum);
         b += (int64_t)(to - from) * CANTO_COLUMNS;
     }
 }
@@ -73,112 +82,140 @@ CANTO_INLINE void scale_rows(const int rows, const int vectors, const float *sca
 }
 
 CANTO_INLINE void multiply_block(const int rows, const int vectors, const canto_product_of *p,
-                                 place at, float *c, int64_t c_row)
+                                 const block *k)
 {
+    const int64_t c_row = p->c_row;
     vf sum[CANTO_ROWS][VECTORS_MOST];
-    CANTO_UNROLL
-    for (int i = 0; i < rows; i++) __builtin_prefetch(c + i * c_row, 1, 3);
     clear(rows, vectors, sum);
-    add_term(rows, vectors, &p->first, at, sum);
-    if (p->scale) scale_rows(rows, vectors, p->scale + at.row, sum);
-    if (p->second.depth > 0) add_term(rows, vectors, &p->second, at, sum);
+    if (p->first.part)
+        add_parts(rows, vectors, &p->first, k, sum);
+    else
+        add_term(rows, vectors, k->depth, k->a, p->first.row, p->first.column, k->b, sum);
+    if (k->scale) scale_rows(rows, vectors, k->scale, sum);
+    if (k->second_depth > 0)
+        add_term(rows, vectors, k->second_depth, k->second_a, p->second.row, p->second.column,
+                 k->second_b, sum);
     if (p->keep != 0) {
+        const vf keep = vset(p->keep);
         CANTO_UNROLL
         for (int i = 0; i < rows; i++) {
             CANTO_UNROLL
             for (int j = 0; j < vectors; j++)
-                sum[i][j] += p->keep * vload(c + i * c_row + j * LANES);
+                sum[i][j] += keep * vload(k->c + i * c_row + j * LANES);
         }
     }
     CANTO_UNROLL
     for (int i = 0; i < rows; i++) {
         CANTO_UNROLL
-        for (int j = 0; j < vectors; j++) vstore(c + i * c_row + j * LANES, sum[i][j]);
+        for (int j = 0; j < vectors; j++) vstore(k->c + i * c_row + j * LANES, sum[i][j]);
     }
 }
 
-static int panels(int columns)
-{
-    return (columns + CANTO_COLUMNS - 1) / CANTO_COLUMNS;
-}
-
-// The most rows that there is a block for, of those that are left.
-CANTO_INLINE int block_rows(int left)
-{
-    const int sizes[] = {12, 6, 4, 2, 1};
-    int i = REGISTERS == 32 ? 0 : 1;
-    while (sizes[i] > left) i++;
-    return sizes[i];
-}
-
-CANTO_INLINE void multiply_rows(const int vectors, const canto_product_of *p, int rows, place at,
-                                float *c, int64_t c_row)
+// Fewer rows than a whole strip: the largest block that there is for what is left, again and again.
+static __attribute__((noinline)) void multiply_few(int rows, int vectors, const canto_product_of *p,
+                                                   block k)
 {
     while (rows > 0) {
-        const int n = block_rows(rows);
-        switch (n) {
-#if defined(__AVX512F__)
-        case 12:
-            multiply_block(12, vectors, p, at, c, c_row);
+        const int n = rows >= 6 ? 6 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+        switch (n * 2 + vectors) {
+        case 14:
+            multiply_block(6, 2, p, &k);
             break;
-#endif
+        case 13:
+            multiply_block(6, 1, p, &k);
+            break;
+        case 10:
+            multiply_block(4, 2, p, &k);
+            break;
+        case 9:
+            multiply_block(4, 1, p, &k);
+            break;
         case 6:
-            multiply_block(6, vectors, p, at, c, c_row);
+            multiply_block(2, 2, p, &k);
+            break;
+        case 5:
+            multiply_block(2, 1, p, &k);
             break;
         case 4:
-            multiply_block(4, vectors, p, at, c, c_row);
-            break;
-        case 2:
-            multiply_block(2, vectors, p, at, c, c_row);
+            multiply_block(1, 2, p, &k);
             break;
         default:
-            multiply_block(1, vectors, p, at, c, c_row);
+            multiply_block(1, 1, p, &k);
         }
-        at.row += n;
-        c += n * c_row;
+        k.a += n * p->first.row;
+        k.second_a += n * p->second.row;
+        if (k.scale) k.scale += n;
+        k.c += n * p->c_row;
         rows -= n;
     }
 }
 
-// The last panel of a result that ends inside it: by way of a block that has room.
-static void multiply_end(const canto_product_of *p, int rows, place at, int columns, float *c)
+// A block that ends inside the last panel of a result that has no room behind it: by way of one
+// that has.
+static __attribute__((noinline)) void multiply_end(int rows, int columns, const canto_product_of *p,
+                                                   block k)
 {
-    float block[CANTO_ROWS * CANTO_COLUMNS];
+    float room[CANTO_ROWS * CANTO_COLUMNS] = {0};
+    canto_product_of inside = *p;
+    float *c = k.c;
     for (int i = 0; i < rows && p->keep != 0; i++)
-        memcpy(block + i * CANTO_COLUMNS, c + i * p->c_row, (size_t)columns * sizeof *c);
-    for (int i = 0; i < rows && p->keep != 0; i++)
-        for (int j = columns; j < CANTO_COLUMNS; j++) block[i * CANTO_COLUMNS + j] = 0;
-    if (columns > LANES)
-        multiply_rows(2, p, rows, at, block, CANTO_COLUMNS);
-    else
-        multiply_rows(1, p, rows, at, block, CANTO_COLUMNS);
+        memcpy(room + i * CANTO_COLUMNS, c + i * p->c_row, (size_t)columns * sizeof *c);
+    inside.c_row = CANTO_COLUMNS;
+    k.c = room;
+    multiply_few(rows, columns > LANES ? 2 : 1, &inside, k);
     for (int i = 0; i < rows; i++)
-        memcpy(c + i * p->c_row, block + i * CANTO_COLUMNS, (size_t)columns * sizeof *c);
+        memcpy(c + i * p->c_row, room + i * CANTO_COLUMNS, (size_t)columns * sizeof *c);
+}
+
+// The k of a strip.
+CANTO_INLINE int begin_of(const canto_term *t, int strip)
+{
+    return t->begin ? t->begin[strip] : 0;
+}
+
+CANTO_INLINE int end_of(const canto_term *t, int strip)
+{
+    return t->end ? t->end[strip] : t->depth;
 }
 
 static void multiply_panel(const canto_product_of *p, int panel, int columns)
 {
+    const canto_term *f = &p->first, *s = &p->second;
+    const float *b = f->b + panel * f->panel, *second_b = s->b + panel * s->panel;
     float *c = p->c + panel * p->c_panel;
     const int most = p->single ? 1 : CANTO_ROWS;
+    const int vectors = columns > LANES ? 2 : 1;
+    const bool whole = columns == vectors * LANES || p->padded;
     for (int row = 0, strip = 0; row < p->rows; row += most, strip++) {
-        const int left = p->rows - row;
-        const int rows = left < most ? left : most;
+        const int rows = p->rows - row < most ? p->rows - row : most;
         if (p->lower && row + rows <= panel * CANTO_COLUMNS) continue;
-        const place at = {row, strip, panel};
+        const int begin = begin_of(f, strip), second_begin = begin_of(s, strip);
+        const block k = {.a = f->a + row * f->row + begin * f->column,
+                         .b = b + begin * CANTO_COLUMNS,
+                         .second_a = s->a + row * s->row + second_begin * s->column,
+                         .second_b = second_b + second_begin * CANTO_COLUMNS,
+                         .depth = end_of(f, strip) - begin,
+                         .second_depth = s->depth > 0 ? end_of(s, strip) - second_begin : 0,
+                         .begin = begin,
+                         .scale = p->scale ? p->scale + row : NULL,
+                         .c = c + row * p->c_row};
         canto_ask(p->soon);
-        if (columns == CANTO_COLUMNS || (p->padded && columns > LANES))
-            multiply_rows(2, p, rows, at, c + row * p->c_row, p->c_row);
-        else if (columns == LANES || p->padded)
-            multiply_rows(1, p, rows, at, c + row * p->c_row, p->c_row);
+        for (int i = 0; p->far && i < rows; i++) __builtin_prefetch(k.c + i * p->c_row, 1, 3);
+        if (!whole)
+            multiply_end(rows, columns, p, k);
+        else if (rows < CANTO_ROWS)
+            multiply_few(rows, vectors, p, k);
+        else if (vectors == 2)
+            multiply_block(CANTO_ROWS, 2, p, &k);
         else
-            multiply_end(p, rows, at, columns, c + row * p->c_row);
+            multiply_block(CANTO_ROWS, 1, p, &k);
     }
 }
 
 // Panels outside: a panel of the right factor stays in the nearest cache for all rows.
 void canto_product(const canto_product_of *p)
 {
-    for (int panel = 0; panel < panels(p->columns); panel++) {
+    for (int panel = 0; panel * CANTO_COLUMNS < p->columns; panel++) {
         const int left = p->columns - panel * CANTO_COLUMNS;
         multiply_panel(p, panel, left < CANTO_COLUMNS ? left : CANTO_COLUMNS);
     }

@@ -44,6 +44,7 @@ typedef struct canto_product_of {
     float *c; // borrowed
     int64_t c_row, c_panel;
     canto_soon *soon; // borrowed: asked once for every block of the result; NULL: nobody
+    bool far;         // c is in no cache yet
     bool lower;       // only panels that hold a column j <= i of a strip are written
     bool single;      // begin and end have an entry for each row
     bool padded; // c has room for the whole of its last panel, and anything may be written there

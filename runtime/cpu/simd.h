@@ -36,6 +36,7 @@ enum { CANTO_PANEL = VECTORS_MOST * LANES, CANTO_SCORE_ROWS = REGISTERS == 32 ? 
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES))); // for sums that may overflow
 typedef float vf_in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t vi_in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -251,7 +252,7 @@ CANTO_INLINE void vexp2_all(const int n, vf x[])
         for (int v = 0; v < n; v++) p[v] = p[v] * x[v] + vset(factors[k]);
     }
     CANTO_UNROLL
-    for (int v = 0; v < n; v++) x[v] = vbits(vints(p[v]) + (vints(shifted[v]) << 23));
+    for (int v = 0; v < n; v++) x[v] = vbits((vi)((vu)vints(p[v]) + ((vu)vints(shifted[v]) << 23)));
 }
 
 CANTO_INLINE vf vexp2(vf x)

@@ -12,7 +12,8 @@
 typedef struct problem {
     const canto_linear_shape *shape;
     const canto_ref_run *run;
-    int head; // of keys and values
+    int head;     // of keys and values
+    double *keep; // [tokens, key_dim]: what row r of the state before token t is multiplied by
 } problem;
 
 static int columns(const problem *it)
@@ -34,7 +35,7 @@ static int64_t gate_at(const problem *it, int64_t t, int r)
 }
 
 // What row r of the state before token t is multiplied by.
-static double keep(const problem *it, int64_t t, int r)
+static double factor_of(const problem *it, int64_t t, int r)
 {
     for (int d = 0; d < it->run->documents.starts_n; d++) {
         if (it->run->documents.starts[d] == t) return 0;
@@ -89,48 +90,67 @@ static double *numbers(int64_t n)
     return x;
 }
 
-// Element (r, c) of B_t. A state that is not kept is not multiplied: 0 times infinity has no
-// meaning.
-static double kept(const problem *it, int64_t t, const double *before, int r, int c)
+static problem problem_make(const canto_linear_shape *shape, const canto_ref_run *run, int head)
 {
-    const double factor = keep(it, t, r);
-    return factor == 0 ? 0 : factor * before[(int64_t)r * columns(it) + c];
+    problem it = {shape, run, head, numbers(run->tokens * shape->key_dim)};
+    for (int64_t t = 0; t < run->tokens; t++) {
+        for (int r = 0; r < shape->key_dim; r++)
+            it.keep[t * shape->key_dim + r] = factor_of(&it, t, r);
+    }
+    return it;
 }
 
-// Column c of e_t.
-static double written(const problem *it, int64_t t, const double *before, int c)
+static double keep(const problem *it, int64_t t, int r)
 {
-    double e = x_of(it, t, c);
-    for (int r = 0; it->shape->erases && r < it->shape->key_dim; r++)
-        e -= kept(it, t, before, r, c) * eraser(it, t, r);
-    return e;
+    return it->keep[t * it->shape->key_dim + r];
+}
+
+// Element c of row r of B_t, `row` being that of the state before. A state that is not kept is not
+// multiplied: 0 times infinity has no meaning.
+static double kept(double factor, const double *row, int c)
+{
+    return factor == 0 ? 0 : factor * row[c];
+}
+
+// e [columns] = e_t
+static void write_of(const problem *it, int64_t t, const double *before, double *e)
+{
+    const int n = columns(it);
+    for (int c = 0; c < n; c++) e[c] = x_of(it, t, c);
+    for (int r = 0; it->shape->erases && r < it->shape->key_dim; r++) {
+        const double factor = keep(it, t, r), erased = eraser(it, t, r);
+        for (int c = 0; c < n; c++) e[c] -= kept(factor, before + (int64_t)r * n, c) * erased;
+    }
 }
 
 // states [tokens + 1, key_dim, columns] of this head: states[t] is before token t.
 static double *all_states(const problem *it, const double *state_in)
 {
     const int64_t size = state_size(it), tokens = it->run->tokens;
-    double *states = numbers((tokens + 1) * size);
+    const int n = columns(it);
+    double *states = numbers((tokens + 1) * size), *e = numbers(n);
     if (state_in) memcpy(states, state_in + it->head * size, (size_t)size * sizeof *states);
     for (int64_t t = 0; t < tokens; t++) {
         const double *before = states + t * size;
-        double *after = states + (t + 1) * size;
-        for (int c = 0; c < columns(it); c++) {
-            const double e = written(it, t, before, c);
-            for (int r = 0; r < it->shape->key_dim; r++)
-                after[(int64_t)r * columns(it) + c] =
-                    kept(it, t, before, r, c) + it->run->kv[key_at(it, t) + r] * e;
+        write_of(it, t, before, e);
+        for (int r = 0; r < it->shape->key_dim; r++) {
+            const double factor = keep(it, t, r), k = it->run->kv[key_at(it, t) + r];
+            double *after = states + (t + 1) * size + (int64_t)r * n;
+            for (int c = 0; c < n; c++)
+                after[c] = kept(factor, before + (int64_t)r * n, c) + k * e[c];
         }
     }
+    free(e);
     return states;
 }
 
 // y [columns] = state' q
 static void read_state(const problem *it, const double *state, const double *q, double *y)
 {
-    for (int c = 0; c < columns(it); c++) {
-        y[c] = 0;
-        for (int r = 0; r < it->shape->key_dim; r++) y[c] += state[r * columns(it) + c] * q[r];
+    const int n = columns(it);
+    for (int c = 0; c < n; c++) y[c] = 0;
+    for (int r = 0; r < it->shape->key_dim; r++) {
+        for (int c = 0; c < n; c++) y[c] += state[(int64_t)r * n + c] * q[r];
     }
 }
 
@@ -138,7 +158,7 @@ void canto_ref_linear_forward(const canto_linear_shape *shape, const canto_ref_r
                               const double *state_in, double *y, double *state_out)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, run, g};
+        const problem it = problem_make(shape, run, g);
         const int64_t size = state_size(&it);
         double *states = all_states(&it, state_in);
         for (int64_t t = 0; t < run->tokens; t++) {
@@ -152,6 +172,7 @@ void canto_ref_linear_forward(const canto_linear_shape *shape, const canto_ref_r
             memcpy(state_out + g * size, states + run->tokens * size,
                    (size_t)size * sizeof *states);
         free(states);
+        free(it.keep);
     }
 }
 
@@ -159,11 +180,14 @@ void canto_ref_linear_forward(const canto_linear_shape *shape, const canto_ref_r
 static void query_backward(const problem *it, const double *state, const double *q,
                            const double *dy, double *gradient, double *dq)
 {
+    const int n = columns(it);
     for (int r = 0; r < it->shape->key_dim; r++) {
         dq[r] = 0;
-        for (int c = 0; c < columns(it); c++) {
-            dq[r] += state[r * columns(it) + c] * dy[c];
-            gradient[r * columns(it) + c] += q[r] * dy[c];
+        const double *row = state + (int64_t)r * n;
+        double *to = gradient + (int64_t)r * n;
+        for (int c = 0; c < n; c++) {
+            dq[r] += row[c] * dy[c];
+            to[c] += q[r] * dy[c];
         }
     }
 }
@@ -172,38 +196,48 @@ static void query_backward(const problem *it, const double *state, const double 
 static void token_backward(const problem *it, int64_t t, const double *before, double *gradient,
                            const canto_ref_gradients *d)
 {
+    const int n = columns(it), dim = it->shape->key_dim;
     double *dk = d->dkv + key_at(it, t), *dv = d->dkv + value_at(it, t);
-    for (int r = 0; r < it->shape->key_dim; r++) {
+    double *e = numbers(n), *dx = numbers(n);
+    write_of(it, t, before, e);
+    for (int r = 0; r < dim; r++) {
+        const double k = it->run->kv[key_at(it, t) + r];
+        const double *row = gradient + (int64_t)r * n;
         dk[r] = 0;
-        if (it->shape->erases) d->derase[eraser_at(it, t) + r] = 0;
-    }
-    for (int c = 0; c < columns(it); c++) {
-        const double e = written(it, t, before, c);
-        double dx = 0;
-        for (int r = 0; r < it->shape->key_dim; r++) {
-            dk[r] += gradient[r * columns(it) + c] * e;
-            dx += gradient[r * columns(it) + c] * it->run->kv[key_at(it, t) + r];
-        }
-        if (c < it->shape->value_dim) dv[c] = dx;
-        for (int r = 0; it->shape->erases && r < it->shape->key_dim; r++) {
-            d->derase[eraser_at(it, t) + r] -= kept(it, t, before, r, c) * dx;
-            gradient[r * columns(it) + c] -= eraser(it, t, r) * dx;
+        for (int c = 0; c < n; c++) {
+            dk[r] += row[c] * e[c];
+            dx[c] += row[c] * k;
         }
     }
+    memcpy(dv, dx, sizeof *dv * (size_t)it->shape->value_dim);
+    for (int r = 0; it->shape->erases && r < dim; r++) {
+        const double factor = keep(it, t, r), erased = eraser(it, t, r);
+        double *dr = d->derase + eraser_at(it, t) + r;
+        double *to = gradient + (int64_t)r * n;
+        *dr = 0;
+        for (int c = 0; c < n; c++) {
+            *dr -= kept(factor, before + (int64_t)r * n, c) * dx[c];
+            to[c] -= erased * dx[c];
+        }
+    }
+    free(e);
+    free(dx);
 }
 
 // gradient = keep dB, and the gate's.
 static void state_backward(const problem *it, int64_t t, const double *before, double *gradient,
                            double *dgates)
 {
+    const int n = columns(it);
     if (it->shape->gate == CANTO_GATE_HEAD) dgates[gate_at(it, t, 0)] = 0;
     for (int r = 0; r < it->shape->key_dim; r++) {
         const double factor = keep(it, t, r);
         double sum = 0;
-        for (int c = 0; c < columns(it); c++) {
-            double *at = gradient + (int64_t)r * columns(it) + c;
-            sum += kept(it, t, before, r, c) * *at;
-            *at = factor == 0 ? 0 : factor * *at;
+        const double *row = before + (int64_t)r * n;
+        double *to = gradient + (int64_t)r * n;
+        for (int c = 0; c < n; c++) {
+            sum += kept(factor, row, c) * to[c];
+            to[c] = factor == 0 ? 0 : factor * to[c];
         }
         if (it->shape->gate == CANTO_GATE_KEY) dgates[gate_at(it, t, r)] = sum;
         if (it->shape->gate == CANTO_GATE_HEAD) dgates[gate_at(it, t, 0)] += sum;
@@ -233,13 +267,14 @@ void canto_ref_linear_backward(const canto_linear_shape *shape, const canto_ref_
                                const canto_ref_gradients *gradients, double *dstate_in)
 {
     for (int g = 0; g < shape->kv_heads; g++) {
-        const problem it = {shape, run, g};
+        const problem it = problem_make(shape, run, g);
         const int64_t size = state_size(&it);
         double *gradient = numbers(size);
         if (dstate_out) memcpy(gradient, dstate_out + g * size, (size_t)size * sizeof *gradient);
         head_backward(&it, state_in, dy, gradient, gradients);
         if (dstate_in) memcpy(dstate_in + g * size, gradient, (size_t)size * sizeof *gradient);
         free(gradient);
+        free(it.keep);
     }
 }
 

@@ -35,7 +35,7 @@ static void test_every_shape(void **state)
         {1, 1, 1, 5, false, NULL, NONE, true},      {2, 1, 64, 64, false, NULL, HEAD, true},
         {6, 2, 33, 17, false, NULL, KEY, true},     {3, 1, 16, 48, true, extreme, NONE, true},
     };
-    static const int64_t lengths[] = {1, 7, 48, 200};
+    static const int64_t lengths[] = {1, 7, 48, 130};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         const int last = shapes[s].gate ? GATES_KINDS : 1;
         for (int n = 0; n < 4; n++) {

@@ -223,7 +223,7 @@ static void scores_of_every_depth(void **state)
     for (int d = 0; d < 5; d++) {
         float *a = numbers_random("a", MOST * LD), *b = numbers_random("b", panel * MOST);
         float *c = numbers_zero(rows * panel + 1);
-                tiles->scores(rows, depths[d], a, LD, b, c, panel, NULL);
+        tiles->scores(rows, depths[d], a, LD, b, c, panel, NULL);
         for (int i = 0; i < rows; i++) {
             for (int j = 0; j < panel; j++) {
                 double sum = 0;
