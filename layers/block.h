@@ -2,14 +2,17 @@
 #ifndef CANTO_LAYERS_BLOCK_H
 #define CANTO_LAYERS_BLOCK_H
 
+#include "layers/mlp.h"
 #include "layers/norm.h"
 
 typedef struct canto_block {
     canto_norm norm1, norm2;
-    canto_layer *mixer, *mlp; // owned
+    canto_layer *mixer; // owned
+    canto_mlp mlp;
     canto_recompute recompute;
     float *x, *mid, *out;    // [T, d_model]; x is borrowed
-    float *normed, *dnormed; // [T, d_model], scratch
+    float *normed, *dnormed; // [T, d_model], scratch; the second is of no use before mid is of none
+    float *drows;            // [rows, d_model], scratch
 } canto_block;
 
 // The builder's layer names the block. `x` is where its input will lie. When no backward pass

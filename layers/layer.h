@@ -11,6 +11,15 @@
 
 #include "layers/model.h"
 
+// Tokens that what looks at one token at a time runs over together: its scratch is no longer than
+// that, and is still in a cache when the next operation reads it.
+enum { CANTO_LAYER_ROWS = 1024 };
+
+static inline int64_t canto_layer_rows(int64_t tokens)
+{
+    return tokens < CANTO_LAYER_ROWS ? tokens : CANTO_LAYER_ROWS;
+}
+
 // What layers use while they run.
 typedef struct canto_context {
     const canto_device *device; // borrowed: where tensors lie
@@ -52,8 +61,8 @@ typedef struct canto_layer_ops {
     // Fills what a builder that forgets did not keep with the same bits as forward did, from its x
     // and what is kept. Local, as is output.
     canto_status (*recall)(canto_layer *layer, const float *x);
-    // The last part of forward: y from what is kept and recalled.
-    void (*output)(canto_layer *layer, float *y);
+    // The last part of forward: y from x and what is kept and recalled.
+    void (*output)(canto_layer *layer, const float *x, float *y);
     // y = layer(x) for `tokens` rows that follow `position` earlier ones. Local.
     canto_status (*decode)(canto_layer *layer, int64_t position, int64_t tokens, const float *x,
                            float *y);
@@ -74,7 +83,7 @@ canto_status canto_layer_forward(canto_layer *layer, const float *x, float *y);
 canto_status canto_layer_backward(canto_layer *layer, const float *x, const float *dy, float *dx);
 canto_status canto_layer_recall(canto_layer *layer, const float *x);
 
-extern const canto_layer_ops canto_layer_softmax, canto_layer_linear, canto_layer_mlp;
+extern const canto_layer_ops canto_layer_softmax, canto_layer_linear;
 
 // Declares "blocks.LAYER.NAME", or "NAME" around the blocks, in the bucket of the builder's layer.
 canto_status canto_builder_param(const canto_builder *builder, const char *name,

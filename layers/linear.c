@@ -8,7 +8,8 @@
 // Basic: Katharopoulos et al., arXiv 2006.16236. Lightning: Qin et al., arXiv 2405.17381.
 // Retention: Sun et al., arXiv 2307.08621. GLA: Yang et al., arXiv 2312.06635. What is sent is the
 // plan's business. Kept for the backward pass: the incoming states; q and kv before the feature
-// map, y and the gates unless they are recalled. Decoding keeps one state.
+// map, y and the gates unless they are recalled. What follows y looks at one token at a time and is
+// done with CANTO_LAYER_ROWS of them together. Decoding keeps one state.
 #include "layers/gates.h"
 #include "layers/heads.h"
 #include "parallel/recur.h"
@@ -28,13 +29,15 @@ typedef struct linear_layer {
     canto_matrix w_gate;   // of kinds with an output gate
     float *raw_q, *raw_kv; // projections; [T, q_width], [T, kv_width]
     float *q, *kv;         // after the feature map; the same arrays when nothing is kept
-    float *y;              // [T, heads, columns]
-    float *gate;           // [T, heads * value_dim]
-    float *o;              // [T, heads, value_dim]: y, normalised
-    float *gated;          // o * gate or o * silu(gate), or o itself without a gate
-    float *rstd;           // [T, heads]
+    float *y;              // [T, heads, columns]; its gradient once that is known
+    bool keeps_gate;       // for all tokens
+    float *gate;           // [T or rows, heads * value_dim]
+    float *o;              // [rows, heads, value_dim]: y, normalised
+    float *gated;          // [rows, heads * value_dim]: o * gate or o * silu(gate), or o itself
+    float *rstd;           // [rows, heads]
     float *states, *next;  // incoming states of segments; for decoding the state and its successor
-    float *dq, *dkv, *dy, *dout, *dgate;
+    float *dq, *dkv;       // [T, ...]
+    float *dy, *dout, *dgate; // [rows, ...]
     void *work;
 } linear_layer;
 
@@ -49,9 +52,10 @@ static canto_status create_recalled(const canto_builder *builder, linear_layer *
     CANTO_TRY(canto_builder_recall(builder, "kv before features",
                                    tokens * canto_heads_kv_width(heads), &layer->raw_kv));
     CANTO_TRY(canto_builder_recall(builder, "y", tokens * y_width, &layer->y));
-    if (layer->kind->gate)
-        CANTO_TRY(canto_builder_recall(builder, "gate", tokens * canto_heads_o_width(heads),
-                                       &layer->gate));
+    layer->keeps_gate = builder->context->gradients && !builder->forgets;
+    if (layer->kind->gate && layer->keeps_gate)
+        CANTO_TRY(
+            canto_builder_hold(builder, "gate", tokens * canto_heads_o_width(heads), &layer->gate));
     if (layer->kind->gated)
         CANTO_TRY(canto_gates_create(builder, canto_heads_k_width(heads), &layer->gates));
     layer->base.recalled = canto_arena_mark(&builder->arenas->work);
@@ -72,28 +76,30 @@ static canto_status create_features(const canto_builder *builder, linear_layer *
 
 static canto_status create_output(const canto_builder *builder, linear_layer *layer)
 {
-    const int64_t heads = layer->shape.heads;
-    const int64_t o_count = builder->tokens * canto_heads_o_width(&layer->heads);
+    const int64_t rows = canto_layer_rows(builder->tokens), heads = layer->shape.heads;
+    const int64_t o_count = rows * canto_heads_o_width(&layer->heads);
     CANTO_TRY(canto_builder_scratch(builder, "o", o_count, &layer->o));
-    CANTO_TRY(canto_builder_scratch(builder, "rstd of y", builder->tokens * heads, &layer->rstd));
+    CANTO_TRY(canto_builder_scratch(builder, "rstd of y", rows * heads, &layer->rstd));
     layer->gated = layer->o;
     if (!layer->kind->gate) return CANTO_OK;
     CANTO_TRY(canto_matrix_create(builder, "mixer.gate", builder->config->d_model,
                                   canto_heads_o_width(&layer->heads), 1, false, &layer->w_gate));
+    if (!layer->keeps_gate)
+        CANTO_TRY(canto_builder_scratch(builder, "gate", o_count, &layer->gate));
     return canto_builder_scratch(builder, "gated o", o_count, &layer->gated);
 }
 
 static canto_status create_backward(const canto_builder *builder, linear_layer *layer)
 {
-    const int64_t tokens = builder->tokens;
+    const int64_t tokens = builder->tokens, rows = canto_layer_rows(tokens);
     const canto_heads *heads = &layer->heads;
-    const int64_t o_count = tokens * canto_heads_o_width(heads);
+    const int64_t y_width = heads->heads * canto_linear_columns(&layer->shape);
+    const int64_t o_count = rows * canto_heads_o_width(heads);
     CANTO_TRY(
         canto_builder_scratch(builder, "dq", tokens * canto_heads_q_width(heads), &layer->dq));
     CANTO_TRY(
         canto_builder_scratch(builder, "dkv", tokens * canto_heads_kv_width(heads), &layer->dkv));
-    CANTO_TRY(canto_builder_scratch(
-        builder, "dy", tokens * heads->heads * canto_linear_columns(&layer->shape), &layer->dy));
+    CANTO_TRY(canto_builder_scratch(builder, "dy", rows * y_width, &layer->dy));
     CANTO_TRY(canto_builder_scratch(builder, "dout", o_count, &layer->dout));
     if (!layer->kind->gate) return CANTO_OK;
     return canto_builder_scratch(builder, "dgate", o_count, &layer->dgate);
@@ -210,47 +216,68 @@ static int64_t norm_width(const linear_layer *layer)
     return widths[layer->kind->output_norm];
 }
 
+// Tokens [first, first + n), with their rows of arrays that are kept for all.
+typedef struct rows {
+    int64_t n;
+    float *y, *gate;
+} rows;
+
+static rows rows_of(const linear_layer *layer, int64_t tokens, int64_t first)
+{
+    const int64_t gate = layer->keeps_gate ? first * canto_heads_o_width(&layer->heads) : 0;
+    return (rows){.n = canto_layer_rows(tokens - first),
+                  .y = layer->y + first * layer->heads.heads * canto_linear_columns(&layer->shape),
+                  .gate = layer->gate ? layer->gate + gate : NULL};
+}
+
+static void compute_gate(const linear_layer *layer, rows at, const float *x)
+{
+    const canto_matrix *w = &layer->w_gate;
+    if (at.gate) canto_matrix_forward(layer->base.context, w, at.n, x, at.gate, w->out);
+}
+
 // o from y, and gated from o and the gate.
-static void read_out(linear_layer *layer, int64_t tokens)
+static void read_out(linear_layer *layer, rows at)
 {
     const canto_context *context = layer->base.context;
     const canto_device *device = context->device;
-    const int64_t count = tokens * canto_heads_o_width(&layer->heads);
+    const int64_t count = at.n * canto_heads_o_width(&layer->heads);
     const int64_t width = norm_width(layer);
     if (layer->shape.ones) {
-        device->kernels->linear_normalise(device, tokens * layer->shape.heads,
-                                          layer->shape.value_dim, NORMALISER_EPS, layer->y,
-                                          layer->o);
+        device->kernels->linear_normalise(device, at.n * layer->shape.heads, layer->shape.value_dim,
+                                          NORMALISER_EPS, at.y, layer->o);
     } else if (width) {
-        device->kernels->norm_forward(device, count / width, width, context->eps, layer->y, NULL,
+        device->kernels->norm_forward(device, count / width, width, context->eps, at.y, NULL,
                                       layer->o, layer->rstd);
     } else {
-        device->kernels->copy(device, count, layer->y, layer->o);
+        device->kernels->copy(device, count, at.y, layer->o);
     }
     if (layer->kind->gate == CANTO_OUTPUT_GATE_LINEAR)
-        device->kernels->multiply(device, count, layer->o, layer->gate, layer->gated);
+        device->kernels->multiply(device, count, layer->o, at.gate, layer->gated);
     if (layer->kind->gate == CANTO_OUTPUT_GATE_SWISH)
-        device->kernels->glu_forward(device, count, layer->gate, layer->o, layer->gated);
+        device->kernels->glu_forward(device, count, at.gate, layer->o, layer->gated);
 }
 
-// dy from the gradient of o; needs the rstd of read_out.
-static void read_out_backward(linear_layer *layer, int64_t tokens)
+// y becomes its gradient, from that of o; needs the rstd of read_out.
+static void read_out_backward(linear_layer *layer, rows at)
 {
     const canto_device *device = layer->base.context->device;
-    const int64_t count = tokens * canto_heads_o_width(&layer->heads);
+    const int64_t count = at.n * canto_heads_o_width(&layer->heads);
     const int64_t width = norm_width(layer);
     if (layer->shape.ones) {
-        device->kernels->linear_normalise_backward(device, tokens * layer->shape.heads,
-                                                   layer->shape.value_dim, NORMALISER_EPS, layer->y,
-                                                   layer->dout, layer->dy);
-        return;
-    }
-    device->kernels->fill(device, count, 0, layer->dy);
-    if (width)
-        device->kernels->norm_backward(device, count / width, width, layer->y, NULL, layer->rstd,
+        const int64_t entries = at.n * layer->shape.heads;
+        device->kernels->linear_normalise_backward(device, entries, layer->shape.value_dim,
+                                                   NORMALISER_EPS, at.y, layer->dout, layer->dy);
+        device->kernels->copy(device, entries * canto_linear_columns(&layer->shape), layer->dy,
+                              at.y);
+    } else if (width) {
+        device->kernels->fill(device, count, 0, layer->dy);
+        device->kernels->norm_backward(device, count / width, width, at.y, NULL, layer->rstd,
                                        layer->dout, layer->dy, NULL);
-    else
-        device->kernels->add(device, count, layer->dout, layer->dy);
+        device->kernels->copy(device, count, layer->dy, at.y);
+    } else {
+        device->kernels->copy(device, count, layer->dout, at.y);
+    }
 }
 
 // All that is made of the input alone: of row `first` of the rotary table and those after it.
@@ -260,20 +287,23 @@ static void project(linear_layer *layer, int64_t first, int64_t tokens, const fl
     canto_heads_project(context, &layer->heads, tokens, x, layer->raw_q, layer->raw_kv);
     features(layer, first, tokens);
     if (layer->kind->gated) canto_gates_forward(context, &layer->gates, tokens, x);
-    if (layer->gate)
-        canto_matrix_forward(context, &layer->w_gate, tokens, x, layer->gate, layer->w_gate.out);
 }
 
-static void project_output(linear_layer *layer, int64_t tokens, float *y)
+static void project_output(linear_layer *layer, int64_t tokens, const float *x, float *out)
 {
     const canto_matrix *wo = &layer->heads.wo;
-    read_out(layer, tokens);
-    canto_matrix_forward(layer->base.context, wo, tokens, layer->gated, y, wo->out);
+    for (int64_t t = 0; t < tokens; t += CANTO_LAYER_ROWS) {
+        const rows at = rows_of(layer, tokens, t);
+        compute_gate(layer, at, x + t * wo->out);
+        read_out(layer, at);
+        canto_matrix_forward(layer->base.context, wo, at.n, layer->gated, out + t * wo->out,
+                             wo->out);
+    }
 }
 
-static void linear_output(canto_layer *base, float *y)
+static void linear_output(canto_layer *base, const float *x, float *y)
 {
-    project_output((linear_layer *)base, base->context->plan->tokens, y);
+    project_output((linear_layer *)base, base->context->plan->tokens, x, y);
 }
 
 static canto_status linear_forward(canto_layer *base, const float *x, float *y)
@@ -283,7 +313,7 @@ static canto_status linear_forward(canto_layer *base, const float *x, float *y)
     project(layer, 0, plan->tokens, x);
     CANTO_TRY(canto_recur_forward(plan, &layer->shape, layer->q, layer->kv, layer->gates.g,
                                   layer->y, layer->states, layer->work));
-    linear_output(base, y);
+    linear_output(base, x, y);
     return CANTO_OK;
 }
 
@@ -297,37 +327,50 @@ static canto_status linear_recall(canto_layer *base, const float *x)
 }
 
 // dx = the gradient through the gate; dout becomes that of the ungated output.
-static void gate_backward(linear_layer *layer, int64_t tokens, const float *x, float *dx)
+static void gate_backward(linear_layer *layer, rows at, const float *x, float *dx)
 {
     const canto_context *context = layer->base.context;
     const canto_device *device = context->device;
-    const int64_t width = layer->w_gate.out, count = tokens * width;
+    const int64_t width = layer->w_gate.out, count = at.n * width;
     if (layer->kind->gate == CANTO_OUTPUT_GATE_SWISH) {
-        device->kernels->glu_backward(device, count, layer->gate, layer->o, layer->dout,
-                                      layer->dgate, layer->dout);
+        device->kernels->glu_backward(device, count, at.gate, layer->o, layer->dout, layer->dgate,
+                                      layer->dout);
     } else {
         device->kernels->multiply(device, count, layer->dout, layer->o, layer->dgate);
-        device->kernels->multiply(device, count, layer->dout, layer->gate, layer->dout);
+        device->kernels->multiply(device, count, layer->dout, at.gate, layer->dout);
     }
-    canto_matrix_backward_weight(context, &layer->w_gate, tokens, x, layer->dgate, width);
-    canto_matrix_backward_input(context, &layer->w_gate, tokens, layer->dgate, width, 0, dx);
+    canto_matrix_backward_weight(context, &layer->w_gate, at.n, x, layer->dgate, width);
+    canto_matrix_backward_input(context, &layer->w_gate, at.n, layer->dgate, width, 0, dx);
+}
+
+// From the gradient of the layer's output to that of y; dx = what goes through the gate.
+static void output_backward(linear_layer *layer, int64_t tokens, const float *x, const float *dout,
+                            float *dx)
+{
+    const canto_context *context = layer->base.context;
+    const canto_matrix *wo = &layer->heads.wo;
+    for (int64_t t = 0; t < tokens; t += CANTO_LAYER_ROWS) {
+        const rows at = rows_of(layer, tokens, t);
+        const float *own = dout + t * wo->out;
+        if (!layer->keeps_gate) compute_gate(layer, at, x + t * wo->out);
+        read_out(layer, at);
+        canto_matrix_backward_weight(context, wo, at.n, layer->gated, own, wo->out);
+        canto_matrix_backward_input(context, wo, at.n, own, wo->out, 0, layer->dout);
+        if (at.gate) gate_backward(layer, at, x + t * wo->out, dx + t * wo->out);
+        read_out_backward(layer, at);
+    }
 }
 
 static canto_status linear_backward(canto_layer *base, const float *x, const float *dy, float *dx)
 {
     linear_layer *layer = (linear_layer *)base;
     const canto_context *context = base->context;
-    const canto_matrix *wo = &layer->heads.wo;
     const int64_t tokens = context->plan->tokens;
+    output_backward(layer, tokens, x, dy, dx);
     features(layer, 0, tokens);
     if (layer->kind->gated) canto_gates_again(context, &layer->gates, tokens);
-    read_out(layer, tokens);
-    canto_matrix_backward_weight(context, wo, tokens, layer->gated, dy, wo->out);
-    canto_matrix_backward_input(context, wo, tokens, dy, wo->out, 0, layer->dout);
-    if (layer->gate) gate_backward(layer, tokens, x, dx);
-    read_out_backward(layer, tokens);
     CANTO_TRY(canto_recur_backward(context->plan, &layer->shape, layer->q, layer->kv,
-                                   layer->gates.g, layer->states, layer->dy, layer->dq, layer->dkv,
+                                   layer->gates.g, layer->states, layer->y, layer->dq, layer->dkv,
                                    layer->gates.dg, layer->work));
     features_backward(layer, tokens);
     canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv,
@@ -350,7 +393,7 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
     float *spent = layer->states;
     layer->states = layer->next;
     layer->next = spent;
-    project_output(layer, tokens, y);
+    project_output(layer, tokens, x, y);
     return CANTO_OK;
 }
 

@@ -31,6 +31,7 @@ canto_status canto_head_create(const canto_builder *builder, int embedding, cant
     if (!config->tied) CANTO_TRY(canto_builder_param(builder, how.name, &how, &head->id));
     CANTO_TRY(canto_builder_scratch(&tile, "normed rows", head->tokens * d, &head->normed));
     CANTO_TRY(canto_builder_scratch(&tile, "dnormed rows", head->tokens * d, &head->dnormed));
+    CANTO_TRY(canto_builder_scratch(&tile, "gradient of rows", head->tokens * d, &head->drows));
     CANTO_TRY(canto_builder_scratch(&tile, "logits", head->tokens * head->columns, &head->logits));
     CANTO_TRY(canto_builder_scratch(&tile, "lse", head->tokens, &head->lse));
     CANTO_TRY(canto_builder_scratch(&tile, "logits of targets", head->tokens, &head->picked));
@@ -65,7 +66,7 @@ static void block_loss(const canto_context *context, const canto_head *head, int
     device->kernels->loss_sum(device, tokens, targets, head->lse, head->picked, head->sum);
 }
 
-// After block_loss of the same block. dx: [tokens, d_model], += the gradient.
+// After block_loss of the same block. dx: [tokens, d_model], may be x.
 static void block_gradients(const canto_context *context, const canto_head *head, int64_t tokens,
                             const float *x, const int32_t *targets, float scale, float *dx)
 {
@@ -83,7 +84,9 @@ static void block_gradients(const canto_context *context, const canto_head *head
         device->kernels->gemm(device, false, false, tokens, d, n, 1, head->logits, n, w, d,
                               first ? 1 : 0, head->dnormed, d);
     }
-    canto_norm_backward(context, &head->norm, tokens, x, head->dnormed, dx);
+    device->kernels->fill(device, tokens * d, 0, head->drows);
+    canto_norm_backward(context, &head->norm, tokens, x, head->dnormed, head->drows);
+    device->kernels->copy(device, tokens * d, head->drows, dx);
 }
 
 canto_status canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
@@ -96,7 +99,6 @@ canto_status canto_head_loss(const canto_context *context, const canto_head *hea
     CANTO_TRY(canto_device_upload(device, head->sum, loss_sum, sizeof *loss_sum));
     CANTO_TRY(
         canto_device_upload(device, head->targets, targets, sizeof *targets * (size_t)tokens));
-    if (dx) device->kernels->fill(device, tokens * d, 0, dx);
     for (int64_t t = 0; t < tokens; t += head->tokens) {
         const int64_t n = smaller(head->tokens, tokens - t);
         const int32_t *own = head->targets + t;

@@ -14,6 +14,7 @@ typedef struct canto_head {
     int64_t vocab;
     int64_t tokens, columns; // of one tile
     float *normed, *dnormed; // [tokens, d_model]
+    float *drows;            // [tokens, d_model]
     float *logits;           // [tokens, columns]
     float *lse, *picked;     // [tokens]
     int32_t *targets;        // [tokens of a run]
@@ -24,7 +25,8 @@ typedef struct canto_head {
 canto_status canto_head_create(const canto_builder *builder, int embedding, canto_head *head);
 
 // *loss_sum = sum over targets other than -1 of -log softmax(head(norm(x)))[target], in nats.
-// dx NULL, or [tokens, d_model]: gradient of scale * loss_sum; then the parameters' gradients +=.
+// dx NULL, or [tokens, d_model]: gradient of scale * loss_sum, which may take the place of x; then
+// the parameters' gradients +=.
 // targets are of the host. Local.
 canto_status canto_head_loss(const canto_context *context, const canto_head *head, int64_t tokens,
                              const float *x, const int32_t *targets, float scale, float *dx,

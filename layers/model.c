@@ -8,7 +8,7 @@
 
 struct canto_model {
     canto_stack stack;
-    float *dstream; // [tokens, d_model]: gradient of the residual stream
+    float *dstream; // [tokens, d_model]: gradient of the residual stream, in the place of its end
 };
 
 canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *config,
@@ -23,10 +23,7 @@ canto_status canto_model_create(canto_arenas *arenas, const canto_model_config *
     canto_model *model = calloc(1, sizeof *model);
     if (!model) CANTO_FAIL(CANTO_ERROR_MEMORY, "model: no memory for its description");
     canto_status status = canto_stack_create(arenas, &desc, &model->stack);
-    if (status == CANTO_OK && gradients)
-        status = canto_arena_array(&arenas->step, "gradient of the stream",
-                                   plan->tokens * config->d_model, sizeof *model->dstream,
-                                   (void **)&model->dstream);
+    if (status == CANTO_OK) model->dstream = model->stack.out;
     if (status != CANTO_OK) canto_model_destroy(&model);
     *out = model;
     return status;

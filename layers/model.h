@@ -63,7 +63,8 @@ canto_params *canto_model_params(canto_model *model);
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens, canto_grad *grad);
 // targets [plan->tokens], -1: not counted. *loss_sum = sum of -log p over my targets (nats). With
 // gradients, also starts the backward pass: gradients of scale * loss_sum are added to the head's
-// and left at the last block's output. Local.
+// and take the place of the last block's output, so that this is done once after a forward run.
+// Local.
 canto_status canto_model_loss(canto_model *model, const int32_t *targets, float scale,
                               bool gradients, double *loss_sum);
 // Adds all gradients of the last forward run to params->grads. `grad` NULL, or the reducer whose

@@ -92,8 +92,9 @@ static canto_status softmax_recall(canto_layer *base, const float *x)
     return CANTO_OK;
 }
 
-static void softmax_output(canto_layer *base, float *y)
+static void softmax_output(canto_layer *base, const float *x, float *y)
 {
+    (void)x;
     softmax_layer *layer = (softmax_layer *)base;
     const canto_matrix *wo = &layer->heads.wo;
     canto_matrix_forward(base->context, wo, base->context->plan->tokens, layer->o, y, wo->out);
@@ -105,7 +106,7 @@ static canto_status softmax_forward(canto_layer *base, const float *x, float *y)
     CANTO_TRY(softmax_recall(base, x));
     CANTO_TRY(canto_plan_attend_forward(base->context->plan, layer->mask, &layer->shape, layer->q,
                                         layer->kv, layer->o, layer->lse, layer->work));
-    softmax_output(base, y);
+    softmax_output(base, x, y);
     return CANTO_OK;
 }
 

@@ -20,7 +20,7 @@ static void test_counting(void **state)
     models_config(0, &config);
     models_params_make(&config, &params);
     models_params_free(&params);
-    assert_true(canto_test_allocations() > before + 20);
+    assert_true(canto_test_allocations() > before + 10);
 }
 
 static canto_documents draw_documents(int64_t step, int64_t *starts)

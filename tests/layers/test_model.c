@@ -6,6 +6,7 @@
 #include "tests/ref/model.h"
 #include "tests/ref/widen.h"
 
+#include "layers/layer.h"
 #include "parallel/strategy.h"
 
 #include <math.h>
@@ -15,6 +16,11 @@
 enum { TOKENS = 70 };
 
 static const int64_t starts[] = {0, 1, 30, 37, TOKENS};
+
+// More than one time the tokens that what looks at one token at a time runs over together.
+enum { LONG = CANTO_LAYER_ROWS + 100 };
+
+static const int64_t long_starts[] = {0, 500, CANTO_LAYER_ROWS - 1, CANTO_LAYER_ROWS + 50, LONG};
 
 static trainer_desc describe(const canto_model_config *config)
 {
@@ -35,16 +41,19 @@ static double *widen(int64_t n, const float *x)
     return wide;
 }
 
-static void check_gradients(int which)
+static void check_gradients(int which, canto_recompute recompute, canto_documents documents)
 {
     canto_model_config config;
     canto_comm *self;
     trainer t;
-    int32_t tokens[TOKENS], targets[TOKENS];
-    const canto_documents documents = {4, starts};
+    const int64_t n = documents.starts[documents.n];
+    int32_t *tokens = malloc(sizeof *tokens * (size_t)n);
+    int32_t *targets = malloc(sizeof *targets * (size_t)n);
     models_config(which, &config);
-    models_text(&config, TOKENS, 4, starts, tokens, targets);
-    const trainer_desc desc = describe(&config);
+    config.recompute = recompute;
+    models_text(&config, n, documents.n, documents.starts, tokens, targets);
+    trainer_desc desc = describe(&config);
+    desc.sequence_length = n;
     CANTO_TEST_OK(canto_comm_self_open(&self));
     trainer_open(&t, self, &desc);
     trainer_load(&t, &documents, tokens, targets);
@@ -52,7 +61,8 @@ static void check_gradients(int which)
     const int64_t count = canto_params_count(t.params);
     double *values = widen(count, t.params->values);
     double *gradient = calloc((size_t)count, sizeof *gradient);
-    const canto_ref_model ref = {&config, t.params, values, {4, starts}, TOKENS, tokens, targets};
+    const canto_ref_model ref = {&config, t.params, values, {documents.n, documents.starts},
+                                 n,       tokens,   targets};
     const double expected = canto_ref_model_loss(&ref, 0.125, gradient);
     const double loss = trainer_gradients(&t, 0.125f);
     if (!(fabs(loss - expected) <= 2e-6 * expected))
@@ -68,6 +78,7 @@ static void check_gradients(int which)
     for (int64_t i = 0; i < count; i++) gradient[i] *= 2;
     trainer_compare(&t, models_name(which), gradient);
     free(values), free(gradient);
+    free(tokens), free(targets);
     trainer_close(&t);
     canto_comm_destroy(&self);
 }
@@ -75,7 +86,17 @@ static void check_gradients(int which)
 static void test_gradients(void **state)
 {
     (void)state;
-    for (int which = 0; which < MODELS_N; which++) check_gradients(which);
+    const canto_documents documents = {4, starts};
+    for (int which = 0; which < MODELS_N; which++)
+        check_gradients(which, CANTO_RECOMPUTE_NONE, documents);
+}
+
+static void test_gradients_of_more_rows(void **state)
+{
+    (void)state;
+    const canto_documents documents = {4, long_starts};
+    for (int which = 0; which < MODELS_N; which++)
+        check_gradients(which, which % 2 ? CANTO_RECOMPUTE_BLOCK : CANTO_RECOMPUTE_NONE, documents);
 }
 
 // A model for evaluation gives the same loss, has no gradients and needs less memory.
@@ -208,9 +229,9 @@ static void test_large_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients),        cmocka_unit_test(test_forward_only),
-        cmocka_unit_test(test_causal),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_gradients),    cmocka_unit_test(test_gradients_of_more_rows),
+        cmocka_unit_test(test_forward_only), cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_large_vocabulary),
     };
     return cmocka_run_group_tests_name("layers.model", tests, NULL, NULL);
 }

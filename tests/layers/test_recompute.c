@@ -204,9 +204,9 @@ static void test_memory(void **state)
 
 // Floats that one token takes in the step arena, written out. d_model 16, d_mlp 24, heads of 4: a
 // softmax layer keeps 16 of its output and 4 log-sum-exp, and has 16 + 16 of q and kv; a lightning
-// layer has 16 each of q, kv, y and gate. Around the blocks: 16 embedded, 16 of the stream's
-// gradient, the token, 4 of the rotary table.
-enum { AROUND = 16 + 16 + 1 + 4, STREAM = 16 + 16, MLP = 24 + 24, STATE = 2 * 4 * 4 };
+// layer has 16 each of q, kv, y and gate. Around the blocks: 16 embedded, the
+// token, 4 of the rotary table; the stream's gradient takes the place of the last block's output.
+enum { AROUND = 16 + 1 + 4, STREAM = 16 + 16, MLP = 24 + 24, STATE = 2 * 4 * 4 };
 
 static const int64_t softmax_floats[CHOICES_N] = {
     [CANTO_RECOMPUTE_NONE] = STREAM + MLP + 16 + 4 + 16 + 16,
