@@ -27,6 +27,8 @@ typedef struct canto_arguments {
     const char *output; // directory
     bool dry_run;       // check and plan, and touch nothing
     bool memory;
+    bool check;    // of a benchmark: compare with the floors
+    int64_t pairs; // of a benchmark
     int64_t ranks; // to plan for; -1: not given
 } canto_arguments;
 

@@ -48,6 +48,51 @@ const canto_command canto_commands[] = {
              "ranks look at each other. Ends with exit code 1 if something does not work.",
      .examples = "canto doctor\nmpirun -n 4 canto doctor /scratch/me\n",
      .run = canto_command_doctor},
+    {.name = "bench attention", .positional = "", .options = "pairs check json",
+     .summary = "softmax attention beside matrix products",
+     .text = "Times the small products of the kernels, and softmax attention forward and backward, on one thread. "
+             "Every figure is a ratio to something measured in the same process, in turns with it: "
+             "the median of --pairs pairs, with its 10-90 % range. With --check a figure below its "
+             "floor ends with exit code 1 and is told with what bounds it; so does a run that is "
+             "void because the machine was too busy.",
+     .examples = "canto bench attention\n",
+     .alone = true, .run = canto_command_bench_attention},
+    {.name = "bench linear", .positional = "", .options = "pairs check json",
+     .summary = "linear attention beside matrix products",
+     .text = "Times linear attention with every kind of gate, forward and backward, on one thread; long sequences beside short ones; and softmax attention beside it. "
+             "Every figure is a ratio to something measured in the same process, in turns with it: "
+             "the median of --pairs pairs, with its 10-90 % range. With --check a figure below its "
+             "floor ends with exit code 1 and is told with what bounds it; so does a run that is "
+             "void because the machine was too busy.",
+     .examples = "canto bench linear\n",
+     .alone = true, .run = canto_command_bench_linear},
+    {.name = "bench step", .positional = "", .options = "pairs check json",
+     .summary = "a training step and its parts",
+     .text = "Times a training step of 11 M parameters beside the FMA roof of all threads, and what is not a product beside the memory roof. "
+             "Every figure is a ratio to something measured in the same process, in turns with it: "
+             "the median of --pairs pairs, with its 10-90 % range. With --check a figure below its "
+             "floor ends with exit code 1 and is told with what bounds it; so does a run that is "
+             "void because the machine was too busy.",
+     .examples = "canto bench step\n",
+     .alone = true, .run = canto_command_bench_step},
+    {.name = "bench decode", .positional = "", .options = "pairs check json",
+     .summary = "decoding beside the read roof",
+     .text = "Times the attention of one new token: what it reads and writes beside what a core can read. "
+             "Every figure is a ratio to something measured in the same process, in turns with it: "
+             "the median of --pairs pairs, with its 10-90 % range. With --check a figure below its "
+             "floor ends with exit code 1 and is told with what bounds it; so does a run that is "
+             "void because the machine was too busy.",
+     .examples = "canto bench decode\n",
+     .alone = true, .run = canto_command_bench_decode},
+    {.name = "bench roofs", .positional = "", .options = "pairs check json",
+     .summary = "what this machine can do at most",
+     .text = "Times loops that do one thing only: multiply and add in registers, read, read and write; and the BLAS library. "
+             "Every figure is a ratio to something measured in the same process, in turns with it: "
+             "the median of --pairs pairs, with its 10-90 % range. With --check a figure below its "
+             "floor ends with exit code 1 and is told with what bounds it; so does a run that is "
+             "void because the machine was too busy.",
+     .examples = "canto bench roofs\n",
+     .alone = true, .run = canto_command_bench_roofs},
     {.name = "ckpt ls", .positional = "RUN", .options = "step json",
      .summary = "list the checkpoints of a run",
      .text = "Lists the checkpoints of a run: step, shards, tensors, bytes, time.",

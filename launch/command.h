@@ -66,6 +66,11 @@ void canto_help_write(const char *group, FILE *stream); // group NULL: all comma
 
 int canto_command_train(const canto_arguments *arguments);
 int canto_command_plan(const canto_arguments *arguments);
+int canto_command_bench_attention(const canto_arguments *arguments);
+int canto_command_bench_linear(const canto_arguments *arguments);
+int canto_command_bench_step(const canto_arguments *arguments);
+int canto_command_bench_decode(const canto_arguments *arguments);
+int canto_command_bench_roofs(const canto_arguments *arguments);
 int canto_command_doctor(const canto_arguments *arguments);
 int canto_command_eval(const canto_arguments *arguments);
 int canto_command_generate(const canto_arguments *arguments);

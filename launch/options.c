@@ -9,6 +9,7 @@
 
 // clang-format off
 const canto_option canto_options[] = {
+    {"check", 0, FLAG, FIELD(check), .help = "exit code 1 if a figure is below its floor"},
     {"dry-run", 0, FLAG, FIELD(dry_run),
      .help = "check everything, print the memory and messages of a step, and touch nothing"},
     {"json", 'j', FLAG, FIELD(json), .help = "print JSON"},
@@ -16,6 +17,8 @@ const canto_option canto_options[] = {
     {"orders", 'o', FLAG, FIELD(orders),
      .help = "print Witten-Bell n-gram models of the same text beside it"},
     {"output", 0, TEXT("DIR"), FIELD(output), .help = "where the files go; without it RUN/plots"},
+    {"pairs", 0, COUNT("N"), .max = 1000, FIELD(pairs), .initial = "15",
+     .help = "measurements of each figure"},
     {"prompt", 'p', TEXT("TEXT"), FIELD(prompt), .initial = "\n",
      .help = "text to continue, or tokens such as 1,2,3 for a run on shards; without it a line break"},
     {"ranks", 'r', COUNT("W"), .max = 1 << 20, FIELD(ranks),

@@ -25,18 +25,18 @@ typedef struct linear_layer {
     const canto_mixer_kind *kind;
     canto_heads heads;
     canto_linear_shape shape;
-    canto_gates gates;     // of the state, of gated kinds; g is NULL otherwise
-    canto_matrix w_gate;   // of kinds with an output gate
-    float *raw_q, *raw_kv; // projections; [T, q_width], [T, kv_width]
-    float *q, *kv;         // after the feature map; the same arrays when nothing is kept
-    float *y;              // [T, heads, columns]; its gradient once that is known
-    bool keeps_gate;       // for all tokens
-    float *gate;           // [T or rows, heads * value_dim]
-    float *o;              // [rows, heads, value_dim]: y, normalised
-    float *gated;          // [rows, heads * value_dim]: o * gate or o * silu(gate), or o itself
-    float *rstd;           // [rows, heads]
-    float *states, *next;  // incoming states of segments; for decoding the state and its successor
-    float *dq, *dkv;       // [T, ...]
+    canto_gates gates;        // of the state, of gated kinds; g is NULL otherwise
+    canto_matrix w_gate;      // of kinds with an output gate
+    float *raw_q, *raw_kv;    // projections; [T, q_width], [T, kv_width]
+    float *q, *kv;            // after the feature map; the same arrays when nothing is kept
+    float *y;                 // [T, heads, columns]; its gradient once that is known
+    bool keeps_gate;          // for all tokens
+    float *gate;              // [T or rows, heads * value_dim]
+    float *o;                 // [rows, heads, value_dim]: y, normalised
+    float *gated;             // [rows, heads * value_dim]: o * gate or o * silu(gate), or o itself
+    float *rstd;              // [rows, heads]
+    float *states;            // incoming states of segments; for decoding the state
+    float *dq, *dkv;          // [T, ...]
     float *dy, *dout, *dgate; // [rows, ...]
     void *work;
 } linear_layer;
@@ -109,10 +109,7 @@ static canto_status create_states(const canto_builder *builder, linear_layer *la
 {
     const canto_plan *plan = builder->context->plan;
     const int64_t state = canto_linear_state_count(&layer->shape);
-    if (!plan) {
-        CANTO_TRY(canto_builder_hold(builder, "state", state, &layer->states));
-        return canto_builder_hold(builder, "next state", state, &layer->next);
-    }
+    if (!plan) return canto_builder_hold(builder, "state", state, &layer->states);
     CANTO_TRY(canto_builder_keep(builder, "incoming states",
                                  canto_recur_states_count(plan, &layer->shape), &layer->states));
     return canto_arena_take(&builder->arenas->work, "linear attention buffers",
@@ -389,10 +386,7 @@ static canto_status linear_decode(canto_layer *base, int64_t position, int64_t t
         .tokens = tokens, .q = layer->q, .kv = layer->kv, .gates = layer->gates.g};
     context->device->kernels->linear_forward(context->device, &layer->shape, &run,
                                              position ? layer->states : NULL, layer->y,
-                                             layer->next);
-    float *spent = layer->states;
-    layer->states = layer->next;
-    layer->next = spent;
+                                             layer->states);
     project_output(layer, tokens, x, y);
     return CANTO_OK;
 }

@@ -5,8 +5,8 @@
 
 #include "layers/norm.h"
 
-// Most tokens and most of the vocabulary in one tile of logits.
-enum { CANTO_LOSS_TOKENS = 256, CANTO_LOSS_COLUMNS = 2048 };
+// Most tokens and most of the vocabulary in one tile of logits: 64 MB.
+enum { CANTO_LOSS_TOKENS = 256, CANTO_LOSS_COLUMNS = 65536 };
 
 typedef struct canto_head {
     canto_norm norm;

@@ -163,7 +163,8 @@ typedef struct canto_kernels {
     // product of (I - k r') diag(exp(a)), the later ones on the left.
     size_t (*linear_work_bytes)(const canto_linear_shape *shape,
                                 int64_t tokens); // for linear_backward and its summary
-    // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token.
+    // y from the incoming state (NULL: zero); state_out (NULL: not wanted) after the last token,
+    // which may be state_in.
     void (*linear_forward)(const canto_device *device, const canto_linear_shape *shape,
                            const canto_linear_run *run, const float *state_in, float *y,
                            float *state_out);

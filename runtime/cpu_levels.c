@@ -7,6 +7,7 @@
 
 extern const canto_backend canto_backend_cpu;
 extern const struct canto_cpu_tiles canto_cpu_tiles_portable;
+extern const struct canto_cpu_roofs canto_cpu_roofs_portable;
 
 static bool works_portable(void)
 {
@@ -15,15 +16,18 @@ static bool works_portable(void)
 
 #define LEVEL(level)                                                                               \
     .name = #level, .works = works_##level,                                                        \
-    .device = {&canto_backend_cpu, &canto_cpu_kernels_##level}, .tiles = &canto_cpu_tiles_##level
+    .device = {&canto_backend_cpu, &canto_cpu_kernels_##level}, .tiles = &canto_cpu_tiles_##level, \
+    .roofs = &canto_cpu_roofs_##level
 
 #ifdef __x86_64__
 extern const canto_kernels canto_cpu_kernels_avx2, canto_cpu_kernels_avx512;
 extern const struct canto_cpu_tiles canto_cpu_tiles_avx2, canto_cpu_tiles_avx512;
+extern const struct canto_cpu_roofs canto_cpu_roofs_avx2, canto_cpu_roofs_avx512;
 
 static bool works_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
 }
 
 static bool works_avx512(void)
@@ -37,7 +41,7 @@ static bool works_avx512(void)
 const canto_cpu_level canto_cpu_levels[] = {
     {LEVEL(portable), .needs = "what every processor of this architecture has"},
 #ifdef __x86_64__
-    {LEVEL(avx2), .needs = "AVX2 and FMA"},
+    {LEVEL(avx2), .needs = "AVX2, FMA and F16C"},
     {LEVEL(avx512), .needs = "AVX-512 F, BW, DQ and VL"},
 #endif
     {.name = NULL},

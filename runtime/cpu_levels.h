@@ -9,10 +9,11 @@
 
 typedef struct canto_cpu_level {
     const char *name;                    // "avx2", as in CANTO_ISA
-    const char *needs;                   // for people: "AVX2 and FMA"
+    const char *needs;                   // for people: "AVX2, FMA and F16C"
     bool (*works)(void);                 // whether this machine has what it needs
     canto_device device;                 // the cpu at this level
     const struct canto_cpu_tiles *tiles; // its building blocks: runtime/cpu/tiles.h
+    const struct canto_cpu_roofs *roofs; // what a core can do at most: runtime/cpu/roofs.h
 } canto_cpu_level;
 
 // The kernels of the first level.

@@ -8,6 +8,7 @@
 // for every m. Keeps one task on the stack, O(1) per thread; a task belongs to one thread, so that
 // the result does not depend on their number.
 #include "runtime/cpu/attention_block.h"
+#include "runtime/cpu/attention_few.h"
 #include "runtime/cpu/cpu.h"
 #include "runtime/cpu/product.h"
 #include "runtime/cpu/simd.h"
@@ -264,7 +265,6 @@ static void finish(const canto_attention_task *task, const space *s, float *o, f
     }
 }
 
-// Zeros behind the last key, as many as scores read too many.
 // The keys [k0, k1) at most; none of them is packed yet.
 static void begin_block(int64_t k0, int64_t k1, const space *s, block *b)
 {
@@ -330,6 +330,10 @@ void CANTO_CPU(attention_forward)(const canto_device *device, const canto_attent
                                   const canto_band *tile, const float *q, const float *kv, float *o,
                                   float *lse)
 {
+    if (canto_attention_is_few(shape, tile)) {
+        canto_attention_few(shape, tile, q, kv, o, lse);
+        return;
+    }
     const int lanes = task_lanes(shape), share = canto_attention_share(shape, lanes);
     const int rows = lanes / share;
     const int64_t blocks = (tile->q1 - tile->q0 + rows - 1) / rows;

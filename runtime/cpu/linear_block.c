@@ -1,18 +1,9 @@
 // Heads, rows and states; see the header.
 #include "runtime/cpu/linear_block.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void)
-{
-    return 1;
-}
-#endif
-
 int canto_linear_threads(const canto_linear_shape *shape, int64_t tokens)
 {
-    return canto_linear_is_long(shape, tokens) ? omp_get_max_threads() : 1;
+    return canto_linear_is_long(shape, tokens) ? canto_cpu_threads() : 1;
 }
 
 canto_linear_head canto_linear_head_make(const canto_linear_shape *shape,

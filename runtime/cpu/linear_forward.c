@@ -3,6 +3,7 @@
 // segment publishes. Keeps one state and one chunk on the stack; key/value heads are independent,
 // so that the result does not depend on the number of threads.
 #include "runtime/cpu/linear_decay.h"
+#include "runtime/cpu/linear_few.h"
 
 #include <stdalign.h>
 
@@ -269,7 +270,10 @@ void CANTO_CPU(linear_forward)(const canto_device *device, const canto_linear_sh
                                float *state_out)
 {
     const walk w = {.state_in = state_in, .values = true, .y = y, .state_out = state_out};
-    walk_all(shape, run, &w);
+    if (canto_linear_is_few(run))
+        canto_linear_few(shape, run, state_in, y, state_out);
+    else
+        walk_all(shape, run, &w);
 }
 
 // --- what a segment publishes ---

@@ -136,14 +136,14 @@ CANTO_INLINE vi viota(void)
 // Sum of the lanes, in the order of a tree.
 CANTO_INLINE float vsum(vf v)
 {
-    float part[LANES];
-    vstore(part, v);
     CANTO_UNROLL
     for (int half = LANES / 2; half > 0; half /= 2) {
+        vi other;
         CANTO_UNROLL
-        for (int l = 0; l < half; l++) part[l] += part[l + half];
+        for (int l = 0; l < LANES; l++) other[l] = l ^ half;
+        v += __builtin_shuffle(v, other);
     }
-    return part[0];
+    return v[0];
 }
 
 CANTO_INLINE float vlargest(vf v)

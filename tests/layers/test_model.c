@@ -202,7 +202,7 @@ static void test_large_vocabulary(void **state)
     const canto_documents documents = {4, starts};
     for (int tied = 0; tied < 2; tied++) {
         models_config(5, &config);
-        config.vocab = 5000;
+        config.vocab = 70000;
         config.tied = tied;
         models_text(&config, TOKENS, 4, starts, tokens, targets);
         const trainer_desc desc = describe(&config);
@@ -219,7 +219,7 @@ static void test_large_vocabulary(void **state)
         const double expected = canto_ref_model_loss(&ref, 1, gradient);
         const double loss = trainer_gradients(&t, 1);
         assert_true(fabs(loss - expected) <= 2e-6 * expected);
-        trainer_compare(&t, "vocabulary of 5000", gradient);
+        trainer_compare(&t, "vocabulary of 70000", gradient);
         free(values), free(gradient);
         trainer_close(&t);
         canto_comm_destroy(&self);

@@ -124,8 +124,8 @@ static const canto_attention_shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-static const int64_t sizes[][2] = {{1, 1},  {1, 257},  {7, 64},   {64, 64},
-                                   {63, 1}, {65, 129}, {129, 63}, {257, 257}};
+static const int64_t sizes[][2] = {{1, 1},    {1, 257},  {7, 64},    {64, 64}, {63, 1},
+                                   {65, 129}, {129, 63}, {257, 257}, {3, 403}};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 // Distances key - query: full, causal, window, two-sided, all in the future, empty.

@@ -119,19 +119,21 @@ static void test_cut_in_two_at_every_point(void **state)
     }
 }
 
-// Token by token, and in threes, as decoding does.
+// Token by token, in threes and in sevens, as decoding does, with the state in its place and not.
 static void test_few_tokens_at_a_time(void **state)
 {
     (void)state;
     for (int k = 0; k < KINDS; k++) {
-        for (int few = 1; few <= 3; few += 2) {
+        for (int few = 1; few <= 7; few = 2 * few + 1) {
             linear_case c = linear_case_make(device, kinds[k], 90, GATES_MIXED);
             linear_reference r = linear_case_refer(&c, false, false);
             float *states[] = {numbers_zero(c.state_n), numbers_zero(c.state_n)};
             int now = 0;
-            for (int64_t t = 0; t < c.tokens; t += few, now = 1 - now) {
-                linear_case part = linear_case_part(&c, t, few);
-                linear_case_forward(&part, t ? states[now] : NULL, states[1 - now]);
+            for (int64_t t = 0; t < c.tokens; t += few) {
+                const int next = t % 2 ? now : 1 - now;
+                linear_case part = linear_case_part(&c, t, t + few < c.tokens ? few : c.tokens - t);
+                linear_case_forward(&part, t ? states[now] : NULL, states[next]);
+                now = next;
             }
             memcpy(c.state_out, states[now], (size_t)c.state_n * sizeof *c.state_out);
             linear_case_check_outputs(&c, &r);
