@@ -6,14 +6,13 @@
 #include "launch/command.h"
 #include "launch/trainer.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 // --- roofs of all threads ---
 
-enum { FMA_ROUNDS = 2000000, THREADS_MAX = 256, ELEMENTS = 1 << 24, WIDTH = 1024 };
+enum { FMA_ROUNDS = 2000000, ELEMENTS = 1 << 24, WIDTH = 1024 };
 
 typedef struct machine {
     const canto_bench *bench;
@@ -22,22 +21,10 @@ typedef struct machine {
 
 static volatile float sink;
 
-static void *fma_thread(void *of)
-{
-    const machine *m = of;
-    sink = m->bench->level->roofs->fma(FMA_ROUNDS);
-    return NULL;
-}
-
 static void run_fma(void *of)
 {
     const machine *m = of;
-    pthread_t threads[THREADS_MAX];
-    int n = 0;
-    for (int i = 1; i < m->bench->threads; i++)
-        n += pthread_create(&threads[n], NULL, fma_thread, of) == 0;
-    fma_thread(of);
-    for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+    sink = m->bench->level->roofs->fma_on(m->bench->threads, FMA_ROUNDS);
 }
 
 // The triad on all threads, as the kernels' own loops run.

@@ -3,10 +3,6 @@
 #ifndef CANTO_RUNTIME_CPU_CPU_H
 #define CANTO_RUNTIME_CPU_CPU_H
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "runtime/backend.h"
 #include "runtime/cpu/level.h"
 
@@ -113,14 +109,11 @@ void CANTO_CPU(sum_squares)(const canto_device *device, int64_t n, const float *
 void CANTO_CPU(adamw)(const canto_device *device, int64_t n, const canto_adamw *how,
                       const float *grad, float *param, float *first, float *second);
 
-// Threads that a loop may be shared by.
-static inline int canto_cpu_threads(void)
-{
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
+// --- threads.c ---
+
+#define canto_cpu_threads CANTO_CPU(threads)
+
+// That a loop may be shared by.
+int canto_cpu_threads(void);
 
 #endif

@@ -1,5 +1,6 @@
 // What a core can do at most, for `canto bench`: loops that do one thing only, at one level of
-// instructions. Local, on the calling thread.
+// instructions. Local, on the calling thread but where
+// threads are named.
 #ifndef CANTO_RUNTIME_CPU_ROOFS_H
 #define CANTO_RUNTIME_CPU_ROOFS_H
 
@@ -11,6 +12,8 @@ typedef struct canto_cpu_roofs {
     // that depends on all of them.
     float (*fma)(int64_t rounds);
     int fma_flops;
+    // The same on so many threads at once, `rounds` each.
+    float (*fma_on)(int threads, int64_t rounds);
     float (*read)(int64_t n, const float *x); // n a multiple of 256
     // c = a + s b
     void (*triad)(int64_t n, const float *a, const float *b, float s, float *c);
