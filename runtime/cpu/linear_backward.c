@@ -25,7 +25,7 @@ size_t CANTO_CPU(linear_work_bytes)(const canto_linear_shape *shape, int64_t tok
     return (size_t)(shape->kv_heads * canto_walk_floats(&it, tokens)) * sizeof(float);
 }
 
-// --- the gates' gradient, when everything else is there ---
+// --- sums over one row ---
 
 // total [key_dim] += sign * x * dx of one row of keys.
 static void add_row(int n, double sign, const float *x, const float *dx, double *total)
@@ -33,28 +33,13 @@ static void add_row(int n, double sign, const float *x, const float *dx, double 
     for (int d = 0; d < n; d++) total[d] += sign * (double)x[d] * (double)dx[d];
 }
 
-static void gate_gradient(const canto_linear_head *it, const canto_linear_gradients *d,
-                          const canto_walk_of_head *w)
+// The sum of these over the key dims.
+static double dot_row(int n, const float *x, const float *dx)
 {
-    const canto_linear_run *run = it->run;
-    const int dim = it->shape->key_dim, width = canto_linear_gate_width(it->shape);
-    for (int64_t t = run->tokens - 1; t >= 0; t--) {
-        const int64_t k = canto_linear_keys(it, run->kv, t, 1).at;
-        float *out =
-            d->dgates + t * canto_linear_gates_count(it->shape) + (int64_t)it->head * width;
-        for (int h = it->first; h < it->last; h++) {
-            const int64_t q = canto_linear_queries(it, run->q, t, 1, h).at;
-            add_row(dim, 1, run->q + q, d->dq + q, w->total);
-        }
-        if (it->shape->erases) {
-            const int64_t r = canto_linear_erasers(it, run->erase, t, 1).at;
-            add_row(dim, 1, run->erase + r, d->derase + r, w->total);
-        }
-        add_row(dim, -1, run->kv + k, d->dkv + k, w->total);
-        double sum = 0;
-        for (int c = 0; c < dim; c++) sum += w->total[c];
-        for (int c = 0; c < width; c++) out[c] = (float)(width == 1 && dim > 1 ? sum : w->total[c]);
-    }
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int d = 0; d < n; d++) sum += (double)x[d] * (double)dx[d];
+    return sum;
 }
 
 // --- the walks of a group of heads side by side ---
@@ -88,6 +73,7 @@ static canto_soon ask_for_block(const group *g, const canto_walk_arrays *a, int6
     blocks[count++] = canto_linear_beside(canto_linear_values(it, it->run->kv, t, n), g->n);
     if (it->shape->erases)
         blocks[count++] = canto_linear_beside(canto_linear_erasers(it, it->run->erase, t, n), g->n);
+    if (it->run->gates) blocks[count++] = canto_linear_beside(canto_linear_gates(it, t, n), g->n);
     const canto_rows q = canto_linear_queries(it, it->run->q, t, n, it->first);
     const canto_rows dy = canto_linear_outputs(it, a->dy, t, n, it->first);
     blocks[count++] = canto_linear_beside(q, g->n * share);
@@ -120,6 +106,53 @@ static void walk_back(group *g, const canto_walk_arrays *a)
     }
 }
 
+// --- the gates' gradient, when everything else is there ---
+
+// Of token t. *sum: over the key dims, where one gate is for all of them.
+static void gate_of(const canto_linear_head *it, const canto_linear_gradients *d, int64_t t,
+                    double *total, double *sum)
+{
+    const canto_linear_run *run = it->run;
+    const bool keyed = it->shape->gate == CANTO_GATE_KEY;
+    const int dim = it->shape->key_dim, width = canto_linear_gate_width(it->shape);
+    const struct {
+        double sign;
+        const float *x, *dx;
+        int64_t at;
+    } rows[] = {
+        {-1, run->kv, d->dkv, canto_linear_keys(it, run->kv, t, 1).at},
+        {1, run->erase, d->derase, canto_linear_erasers(it, run->erase, t, 1).at},
+    };
+    for (int i = 0; i < (it->shape->erases ? 2 : 1); i++) {
+        const float *x = rows[i].x + rows[i].at, *dx = rows[i].dx + rows[i].at;
+        if (keyed)
+            add_row(dim, rows[i].sign, x, dx, total);
+        else
+            *sum += rows[i].sign * dot_row(dim, x, dx);
+    }
+    for (int h = it->first; h < it->last; h++) {
+        const int64_t q = canto_linear_queries(it, run->q, t, 1, h).at;
+        if (keyed)
+            add_row(dim, 1, run->q + q, d->dq + q, total);
+        else
+            *sum += dot_row(dim, run->q + q, d->dq + q);
+    }
+    float *out = d->dgates + t * canto_linear_gates_count(it->shape) + (int64_t)it->head * width;
+    for (int c = 0; c < width; c++) out[c] = (float)(keyed ? total[c] : *sum);
+}
+
+// Tokens from the last one on, heads side by side.
+static void gate_gradient(const group *g, const canto_linear_gradients *d)
+{
+    double sums[CANTO_GROUP] = {0};
+    for (int i = 0; i < g->n; i++) {
+        for (int c = 0; c < g->heads[i].shape->key_dim; c++) sums[i] += g->works[i].total[c];
+    }
+    for (int64_t t = g->heads[0].run->tokens - 1; t >= 0; t--) {
+        for (int i = 0; i < g->n; i++) gate_of(&g->heads[i], d, t, g->works[i].total, &sums[i]);
+    }
+}
+
 // --- the slots ---
 
 void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_shape *shape,
@@ -146,10 +179,12 @@ void CANTO_CPU(linear_backward)(const canto_device *device, const canto_linear_s
         }
     }
     if (shape->gate == CANTO_GATE_NONE) return;
+    const int all = canto_linear_groups(shape, CANTO_GROUP, threads);
 #pragma omp parallel for schedule(static) if (threads > 1)
-    for (int g = 0; g < shape->kv_heads; g++) {
-        const canto_linear_head it = canto_linear_head_make(shape, run, g);
-        const canto_walk_of_head w = canto_walk_work(&it, work);
-        gate_gradient(&it, gradients, &w);
+    for (int i = 0; i < all; i++) {
+        group g;
+        group_make(shape, run, shape->kv_heads * i / all, shape->kv_heads * (i + 1) / all, work,
+                   &g);
+        gate_gradient(&g, gradients);
     }
 }

@@ -120,6 +120,14 @@ static inline canto_rows canto_linear_erasers(const canto_linear_head *it, const
                              (int64_t)it->head * s->key_dim, s->key_dim);
 }
 
+// Gates of a run that has them.
+static inline canto_rows canto_linear_gates(const canto_linear_head *it, int64_t t, int n)
+{
+    const int width = canto_linear_gate_width(it->shape);
+    return canto_linear_rows(it->run->gates, canto_linear_gates_count(it->shape), t, n,
+                             (int64_t)it->head * width, width);
+}
+
 // Of query head h of arrays [T, heads, key_dim] and [T, heads, columns].
 static inline canto_rows canto_linear_queries(const canto_linear_head *it, const float *q,
                                               int64_t t, int n, int h)

@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdalign.h>
 
 void canto_decay_begin(const canto_linear_head *it, canto_linear_powers *powers)
 {
@@ -94,15 +95,24 @@ static bool add_row(int n, const float *row, double *sum)
     return outside == 0;
 }
 
-// The digits of a sum that a float has no room for count: it may be 60.
+// rise = e^sum. The digits of a sum that a float has no room for count: it may be 60.
 static void raise_row(int n, const double *sum, float *rise)
 {
+    alignas(64) float high[CANTO_HEAD_DIM_MAX], low[CANTO_HEAD_DIM_MAX];
 #pragma omp simd
     for (int d = 0; d < n; d++) {
-        const float high = (float)sum[d];
-        const float low = (float)(sum[d] - (double)high);
-        const float power = canto_cpu_exp(high);
-        rise[d] = power + power * low;
+        const double base_two = sum[d] * CANTO_LOG2_E;
+        high[d] = (float)base_two;
+        low[d] = (float)(CANTO_LN_2 * (base_two - (double)high[d]));
+    }
+    int d = 0;
+    for (; d + LANES <= n; d += LANES) {
+        const vf power = vexp2(vload(high + d));
+        vstore(rise + d, power + power * vload(low + d));
+    }
+    for (; d < n; d++) {
+        const float power = canto_cpu_exp2(high[d]);
+        rise[d] = power + power * low[d];
     }
 }
 

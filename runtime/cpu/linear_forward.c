@@ -193,6 +193,7 @@ static canto_soon ask_for_block(const group *g, const walk *w, int64_t t)
     blocks[count++] = canto_linear_keys(it, it->run->kv, t, n);
     if (w->values) blocks[count++] = canto_linear_values(it, it->run->kv, t, n);
     if (it->shape->erases) blocks[count++] = canto_linear_erasers(it, it->run->erase, t, n);
+    if (it->run->gates) blocks[count++] = canto_linear_gates(it, t, n);
     for (int i = 0; i < count; i++) blocks[i] = canto_linear_beside(blocks[i], g->n);
     if (w->y) {
         const canto_rows q = canto_linear_queries(it, it->run->q, t, n, it->first);

@@ -41,7 +41,7 @@ bool canto_pack_transposed(const canto_rows *from, float factor, int width, floa
 // Lines of memory that will be used soon, in order: blocks of rows, one after the other. They come
 // closer while something else is done, if few are asked for at a time: a processor drops what it
 // has no room to remember. Rows lie far apart, so that it does not foresee them by itself.
-enum { CANTO_SOON_MAX = 5, CANTO_LINE = 64 };
+enum { CANTO_SOON_MAX = 6, CANTO_LINE = 64 };
 
 typedef struct canto_soon {
     canto_rows blocks[CANTO_SOON_MAX];
