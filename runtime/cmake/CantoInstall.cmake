@@ -9,7 +9,7 @@ set(CANTO_INSTALL_CMAKE ${CMAKE_INSTALL_LIBDIR}/cmake/canto)
 install(TARGETS canto RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/manual/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program FILES_MATCHING PATTERN "*.1")
 install(FILES ${PROJECT_BINARY_DIR}/manual/canto DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/bash-completion/completions COMPONENT program)
-install(FILES README.md CHANGELOG.md LICENSE launch/doc/memory.md launch/doc/numerics.md launch/doc/observing.md launch/doc/scaling.md launch/doc/scaling.svg launch/doc/layers.svg
+install(FILES README.md CHANGELOG.md LICENSE launch/doc/bench.md launch/doc/memory.md launch/doc/numerics.md launch/doc/observing.md launch/doc/scaling.md launch/doc/scaling.svg launch/doc/layers.svg
     DESTINATION ${CANTO_INSTALL_DOC} COMPONENT program)
 install(DIRECTORY launch/configs DESTINATION ${CANTO_INSTALL_DOC} COMPONENT program)
 
