@@ -19,6 +19,7 @@
 const canto_check canto_checks[] = {
     {"build", false, canto_look_at_build},
     {"instructions", false, canto_look_at_instructions},
+    {"kernels", false, canto_look_at_level},
     {"topology", false, canto_look_at_topology},
     {"threads", false, canto_look_at_threads},
     {"memory", false, canto_look_at_memory},

@@ -55,6 +55,7 @@ void canto_look_at_gnuplot(const canto_patient *patient, canto_finding *out);
 // doctor_processor.c
 void canto_look_at_build(const canto_patient *patient, canto_finding *out);
 void canto_look_at_instructions(const canto_patient *patient, canto_finding *out);
+void canto_look_at_level(const canto_patient *patient, canto_finding *out);
 void canto_look_at_topology(const canto_patient *patient, canto_finding *out);
 void canto_look_at_threads(const canto_patient *patient, canto_finding *out);
 void canto_look_at_blas(const canto_patient *patient, canto_finding *out);

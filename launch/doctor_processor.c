@@ -4,6 +4,7 @@
 
 #include "launch/version.h"
 #include "launch/amount.h"
+#include "runtime/cpu_levels.h"
 #include "runtime/device.h"
 #include "runtime/probe.h"
 
@@ -111,6 +112,26 @@ void canto_look_at_instructions(const canto_patient *patient, canto_finding *out
                    "%s; this build does not use %s", here, unused);
     else
         canto_find(out, CANTO_VERDICT_OK, NULL, "%s", here);
+}
+
+void canto_look_at_level(const canto_patient *patient, canto_finding *out)
+{
+    (void)patient;
+    const canto_cpu_level *now = canto_cpu_level_now(), *highest = now;
+    for (const canto_cpu_level *level = canto_cpu_levels; level->name; level++) {
+        if (level->works()) highest = level;
+    }
+    if (canto_cpu_level_check() != CANTO_OK) {
+        canto_find(out, CANTO_VERDICT_FAIL, "unset CANTO_ISA, or name a level that works here",
+                   "%s", canto_error_message());
+        canto_error_clear();
+    } else if (now != highest) {
+        canto_find(out, CANTO_VERDICT_WARN, "unset CANTO_ISA",
+                   "level %s, because CANTO_ISA names it; this machine runs %s", now->name,
+                   highest->name);
+    } else {
+        canto_find(out, CANTO_VERDICT_OK, NULL, "level %s: %s", now->name, now->needs);
+    }
 }
 
 void canto_look_at_build(const canto_patient *patient, canto_finding *out)

@@ -2,6 +2,7 @@
 // there is advice.
 #define _GNU_SOURCE
 #include "launch/doctor.h"
+#include "runtime/cpu_levels.h"
 #include "tests/canto_test.h"
 #include "tests/runtime/store_case.h"
 
@@ -185,6 +186,23 @@ static void test_instructions(void **state)
     assert_non_null(strstr(finding.text, "avx2"));
 }
 
+static void test_level(void **state)
+{
+    fixture *f = *state;
+    const char *kept = getenv("CANTO_ISA");
+    char *before = kept ? strdup(kept) : NULL;
+    unsetenv("CANTO_ISA");
+    expect(f, canto_look_at_level, CANTO_VERDICT_OK, "level ");
+    setenv("CANTO_ISA", "mmx", 1);
+    expect(f, canto_look_at_level, CANTO_VERDICT_FAIL, "mmx");
+    setenv("CANTO_ISA", "portable", 1);
+    const bool only = !canto_cpu_levels[1].name || !canto_cpu_levels[1].works();
+    expect(f, canto_look_at_level, only ? CANTO_VERDICT_OK : CANTO_VERDICT_WARN, "level portable");
+    unsetenv("CANTO_ISA");
+    if (before) setenv("CANTO_ISA", before, 1);
+    free(before);
+}
+
 // Whatever OpenBLAS runs, it is not for the widest vectors of a processor that has none.
 static void test_blas(void **state)
 {
@@ -235,12 +253,12 @@ static void test_every_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        DOCTOR_TEST(test_memory),      DOCTOR_TEST(test_stack),
-        DOCTOR_TEST(test_directory),   DOCTOR_TEST(test_directory_without_room),
-        DOCTOR_TEST(test_places),      DOCTOR_TEST(test_programs),
-        DOCTOR_TEST(test_threads),     DOCTOR_TEST(test_instructions),
-        DOCTOR_TEST(test_blas),        DOCTOR_TEST(test_copies),
-        DOCTOR_TEST(test_every_check),
+        DOCTOR_TEST(test_memory),    DOCTOR_TEST(test_stack),
+        DOCTOR_TEST(test_directory), DOCTOR_TEST(test_directory_without_room),
+        DOCTOR_TEST(test_places),    DOCTOR_TEST(test_programs),
+        DOCTOR_TEST(test_threads),   DOCTOR_TEST(test_instructions),
+        DOCTOR_TEST(test_level),     DOCTOR_TEST(test_blas),
+        DOCTOR_TEST(test_copies),    DOCTOR_TEST(test_every_check),
     };
     return cmocka_run_group_tests_name("launch.doctor", tests, NULL, NULL);
 }
