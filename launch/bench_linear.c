@@ -5,7 +5,6 @@
 
 #include "launch/command.h"
 #include "launch/job.h"
-#include "runtime/clock.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -27,8 +27,8 @@ static void run_fma(void *of)
     sink = m->bench->level->roofs->fma_on(m->bench->threads, FMA_ROUNDS);
 }
 
-// The triad on all threads, as the kernels' own loops run.
-static void run_triad(void *of)
+// The memory roof of all threads, as the kernels' own loops run.
+static void run_multiply(void *of)
 {
     const machine *m = of;
     const canto_device *device = m->bench->device;
@@ -101,7 +101,7 @@ static canto_status add_parts(canto_bench *bench)
                  parts[i].bytes);
         canto_bench_pair(bench, row,
                          (canto_bench_work){parts[i].run, &m, parts[i].bytes * ELEMENTS},
-                         (canto_bench_work){run_triad, &m, 12.0 * ELEMENTS});
+                         (canto_bench_work){run_multiply, &m, 12.0 * ELEMENTS});
     }
     free(m.x);
     return CANTO_OK;
@@ -248,7 +248,7 @@ static canto_status add_loss(canto_bench *bench)
         .unit = "GFLOP/s",
         .floor = 1 / 1.15,
         .aim = 1 / 1.06,
-        .bound = "logits of all but one tile are computed twice instead of being kept"};
+        .bound = "passes over logits that no cache holds, between the products"};
     if (status == CANTO_OK) {
         run_step(&t);
         const double amount = 6.0 * LOSS_TOKENS * VOCAB * LOSS_WIDTH;

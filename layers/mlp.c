@@ -20,10 +20,8 @@ canto_status canto_mlp_create(const canto_builder *builder, canto_mlp *mlp)
     mlp->keeps = builder->context->gradients && !builder->forgets;
     CANTO_TRY(create_matrices(builder, mlp));
     const int64_t kept = mlp->keeps ? builder->tokens : rows;
-    CANTO_TRY((mlp->keeps ? canto_builder_hold : canto_builder_scratch)(builder, "mlp gate",
-                                                                        kept * m, &mlp->gate));
-    CANTO_TRY((mlp->keeps ? canto_builder_hold : canto_builder_scratch)(builder, "mlp up", kept * m,
-                                                                        &mlp->up));
+    CANTO_TRY(canto_builder_recall(builder, "mlp gate", kept * m, &mlp->gate));
+    CANTO_TRY(canto_builder_recall(builder, "mlp up", kept * m, &mlp->up));
     CANTO_TRY(canto_builder_scratch(builder, "mlp hidden", rows * m, &mlp->hidden));
     if (!builder->context->gradients) return CANTO_OK;
     CANTO_TRY(canto_builder_scratch(builder, "mlp dgate", rows * m, &mlp->dgate));

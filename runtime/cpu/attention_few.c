@@ -16,9 +16,7 @@
 
 enum {
     KEYS = 16,     // of a block
-    AHEAD = 8,     // rows that are asked for before they are read
-    TASKS = 64,    // side by side, at most
-    LANES_ALL = 64 // of all of them
+    LANES_ALL = 64 // of all tasks side by side, each of which has one or more
 };
 
 // The largest score so far is none.
@@ -30,7 +28,7 @@ typedef struct space {
     alignas(64) float scores[LANES_ALL][KEYS];
     canto_range seen[LANES_ALL]; // keys of the block
     float largest[LANES_ALL], sum[LANES_ALL];
-    canto_attention_task tasks[TASKS];
+    canto_attention_task tasks[LANES_ALL];
     int tasks_n;
 } space;
 
@@ -75,7 +73,7 @@ static __attribute__((noinline)) void dot_four(int n, const float *x, const floa
 // Four rows that will be read soon.
 static void ask_for_four(int n, const float *rows, int64_t stride)
 {
-    enum { LINE = 64 / sizeof(float) };
+    enum { LINE = CANTO_LINE / sizeof(float) };
     for (int r = 0; r < 4; r++) {
         for (int c = 0; c < n; c += LINE) __builtin_prefetch(rows + r * stride + c, 0, 3);
     }
@@ -269,7 +267,7 @@ static void run_heads(const canto_attention_shape *shape, const canto_band *tile
     memset(s.scores, 0, sizeof s.scores); // those that are not seen are computed with
     while (first < last) {
         int lanes = 0;
-        for (s.tasks_n = 0; first < last && s.tasks_n < TASKS; s.tasks_n++, first += share) {
+        for (s.tasks_n = 0; first < last; s.tasks_n++, first += share) {
             const canto_attention_task task =
                 canto_attention_task_make(shape, tile, first, share, tile->q0, CANTO_FEW_LANES);
             if (lanes + task.lanes > LANES_ALL) break;

@@ -108,37 +108,36 @@ static void walk_back(group *g, const canto_walk_arrays *a)
 
 // --- the gates' gradient, when everything else is there ---
 
-// Of token t. *sum: over the key dims, where one gate is for all of them.
+// sign * x * dx of one row of keys goes to what the gate is made of: a sum a key dim, or one of
+// all.
+static void add_keys(const canto_linear_head *it, double sign, const float *x, const float *dx,
+                     double *total, double *sum)
+{
+    if (it->shape->gate == CANTO_GATE_KEY)
+        add_row(it->shape->key_dim, sign, x, dx, total);
+    else
+        *sum += sign * dot_row(it->shape->key_dim, x, dx);
+}
+
+// Of token t.
 static void gate_of(const canto_linear_head *it, const canto_linear_gradients *d, int64_t t,
                     double *total, double *sum)
 {
     const canto_linear_run *run = it->run;
     const bool keyed = it->shape->gate == CANTO_GATE_KEY;
-    const int dim = it->shape->key_dim, width = canto_linear_gate_width(it->shape);
-    const struct {
-        double sign;
-        const float *x, *dx;
-        int64_t at;
-    } rows[] = {
-        {-1, run->kv, d->dkv, canto_linear_keys(it, run->kv, t, 1).at},
-        {1, run->erase, d->derase, canto_linear_erasers(it, run->erase, t, 1).at},
-    };
-    for (int i = 0; i < (it->shape->erases ? 2 : 1); i++) {
-        const float *x = rows[i].x + rows[i].at, *dx = rows[i].dx + rows[i].at;
-        if (keyed)
-            add_row(dim, rows[i].sign, x, dx, total);
-        else
-            *sum += rows[i].sign * dot_row(dim, x, dx);
+    const int64_t k = canto_linear_keys(it, run->kv, t, 1).at;
+    add_keys(it, -1, run->kv + k, d->dkv + k, total, sum);
+    if (it->shape->erases) {
+        const int64_t r = canto_linear_erasers(it, run->erase, t, 1).at;
+        add_keys(it, 1, run->erase + r, d->derase + r, total, sum);
     }
     for (int h = it->first; h < it->last; h++) {
         const int64_t q = canto_linear_queries(it, run->q, t, 1, h).at;
-        if (keyed)
-            add_row(dim, 1, run->q + q, d->dq + q, total);
-        else
-            *sum += dot_row(dim, run->q + q, d->dq + q);
+        add_keys(it, 1, run->q + q, d->dq + q, total, sum);
     }
-    float *out = d->dgates + t * canto_linear_gates_count(it->shape) + (int64_t)it->head * width;
-    for (int c = 0; c < width; c++) out[c] = (float)(keyed ? total[c] : *sum);
+    float *out = d->dgates + canto_linear_gates(it, t, 1).at;
+    for (int c = 0; c < canto_linear_gate_width(it->shape); c++)
+        out[c] = (float)(keyed ? total[c] : *sum);
 }
 
 // Tokens from the last one on, heads side by side.

@@ -23,8 +23,7 @@ void canto_decay_begin(const canto_linear_head *it, canto_linear_powers *powers)
 
 static const float *gates_at(const canto_linear_head *it, int64_t t)
 {
-    return it->run->gates + t * canto_linear_gates_count(it->shape) +
-           (int64_t)it->head * canto_linear_gate_width(it->shape);
+    return it->run->gates + canto_linear_gates(it, t, 1).at;
 }
 
 // --- one constant ---

@@ -45,13 +45,11 @@ static void update_row(int n, float keep, const float *from, float factor, const
 static void find_decays(const canto_linear_head *it, int64_t t, float *keep)
 {
     const canto_linear_shape *shape = it->shape;
-    const float *gates = it->run->gates;
-    const int width = canto_linear_gate_width(shape);
+    const int64_t first = canto_linear_gates(it, t, 1).at;
     const float constant = shape->log_decay ? canto_cpu_exp(shape->log_decay[it->head]) : 1;
     for (int r = 0; r < shape->key_dim; r++) {
-        const int64_t at = t * canto_linear_gates_count(shape) + (int64_t)it->head * width +
-                           (shape->gate == CANTO_GATE_KEY ? r : 0);
-        keep[r] = shape->gate != CANTO_GATE_NONE ? canto_cpu_exp(gates[at]) : constant;
+        const int64_t at = first + (shape->gate == CANTO_GATE_KEY ? r : 0);
+        keep[r] = shape->gate != CANTO_GATE_NONE ? canto_cpu_exp(it->run->gates[at]) : constant;
     }
 }
 
