@@ -6,6 +6,7 @@
 #include "launch/json_print.h"
 #include "runtime/clock.h"
 #include "runtime/comm.h"
+#include "runtime/probe.h"
 #include "runtime/topology.h"
 
 #include <jansson.h>
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { LARGE = 2048, BEST_OF = 5, FMA_ROUNDS = 2000000, PAGE = 2 << 20 };
+enum { LARGE = CANTO_BENCH_LARGE, BEST_OF = 5, FMA_ROUNDS = 2000000, PAGE = 2 << 20 };
 
 static volatile float sink; // what keeps a loop from being left out
 
@@ -70,8 +71,8 @@ static void find_roofs(canto_bench *bench)
         snprintf(
             bench->void_because, sizeof bench->void_because,
             "the large sgemm reaches %.2f of the FMA roof, below 0.80: the machine is busy, or "
-            "its BLAS library is slow",
-            bench->sgemm / bench->fma);
+            "%s does not know this processor",
+            bench->sgemm / bench->fma, bench->library);
 }
 
 canto_status canto_bench_begin(const canto_arguments *arguments, const char *name, int threads,
@@ -82,6 +83,7 @@ canto_status canto_bench_begin(const canto_arguments *arguments, const char *nam
     CANTO_TRY(canto_cpu_level_check());
     bench->level = canto_cpu_level_now();
     bench->device = &bench->level->device;
+    bench->library = canto_probe_products_look().library;
     CANTO_TRY(set_threads(threads, &bench->threads));
     bench->a = canto_bench_floats((int64_t)LARGE * LARGE);
     bench->b = canto_bench_floats((int64_t)LARGE * LARGE);
@@ -171,9 +173,10 @@ static void print_json(const canto_bench *bench)
 {
     json_t *rows = json_array();
     for (int i = 0; i < bench->rows_n; i++) json_array_append_new(rows, row_json(&bench->rows[i]));
-    json_t *out = json_pack("{s:s, s:s, s:i, s:i, s:f, s:f, s:o}", "bench", bench->name, "level",
-                            bench->level->name, "threads", bench->threads, "pairs", bench->pairs,
-                            "fma_gflops", bench->fma, "sgemm_gflops", bench->sgemm, "rows", rows);
+    json_t *out = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:o}", "bench", bench->name,
+                            "level", bench->level->name, "sgemm_library", bench->library, "threads",
+                            bench->threads, "pairs", bench->pairs, "fma_gflops", bench->fma,
+                            "sgemm_gflops", bench->sgemm, "rows", rows);
     if (*bench->void_because) json_object_set_new(out, "void", json_string(bench->void_because));
     canto_json_print(out, stdout);
 }
@@ -189,8 +192,8 @@ static void print_table(const canto_bench *bench)
 {
     printf("level %s, %d thread%s; medians of %d interleaved pairs, 10-90 %% in brackets\n",
            bench->level->name, bench->threads, bench->threads == 1 ? "" : "s", bench->pairs);
-    printf("a core: FMA roof %.1f GFLOP/s, sgemm of %d %.1f GFLOP/s, best of %d\n\n", bench->fma,
-           LARGE, bench->sgemm, BEST_OF);
+    printf("a core: FMA roof %.1f GFLOP/s, sgemm of %d by %s %.1f GFLOP/s, best of %d\n\n",
+           bench->fma, LARGE, bench->library, bench->sgemm, BEST_OF);
     printf("%-44s %-14s %7s  %-14s %9s %9s           floor   aim\n", "", "against", "ratio", "",
            "ours", "theirs");
     for (int i = 0; i < bench->rows_n; i++) {

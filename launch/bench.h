@@ -9,6 +9,7 @@
 #include "runtime/cpu_levels.h"
 
 enum { CANTO_BENCH_ROWS_MAX = 40, CANTO_BENCH_PAIRS_MAX = 1000, CANTO_BENCH_NAME = 64 };
+enum { CANTO_BENCH_LARGE = 2048 }; // rows and columns of the large sgemm
 
 // One of the two things that take turns.
 typedef struct canto_bench_work {
@@ -32,6 +33,7 @@ typedef struct canto_bench {
     int pairs, threads;
     const canto_cpu_level *level;
     const canto_device *device;
+    const char *library;    // that does the products of this build, and so the large sgemm
     double fma, sgemm;      // best rates of one thread, GFLOP/s
     float *a, *b, *c;       // of the large sgemm
     canto_bench_work gemm;  // the large sgemm

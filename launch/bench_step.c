@@ -222,9 +222,14 @@ static void run_products(void *of)
     const products *p = of;
     const canto_kernels *kernels = p->device->kernels;
     const int64_t n = LOSS_TOKENS, v = VOCAB, d = LOSS_WIDTH;
-    kernels->gemm(p->device, false, true, n, v, d, 1, p->x, d, p->w, d, 0, p->logits, v);
-    kernels->gemm(p->device, true, false, v, d, n, 1, p->logits, v, p->x, d, 0, p->dw, d);
-    kernels->gemm(p->device, false, false, n, d, v, 1, p->logits, v, p->w, d, 0, p->dx, d);
+    const canto_gemm_shape logits = {
+        .trans_b = true, .m = n, .n = v, .k = d, .lda = d, .ldb = d, .ldc = v};
+    const canto_gemm_shape dw = {
+        .trans_a = true, .m = v, .n = d, .k = n, .lda = v, .ldb = d, .ldc = d};
+    const canto_gemm_shape dx = {.m = n, .n = d, .k = v, .lda = v, .ldb = d, .ldc = d};
+    kernels->gemm(p->device, &logits, p->x, p->w, p->logits);
+    kernels->gemm(p->device, &dw, p->logits, p->x, p->dw);
+    kernels->gemm(p->device, &dx, p->logits, p->w, p->dx);
 }
 
 static canto_status add_loss(canto_bench *bench)

@@ -229,19 +229,32 @@ void canto_look_at_blas(const canto_patient *patient, canto_finding *out)
     const canto_probe_blas blas = canto_probe_blas_look();
     read_flags(patient, sizeof flags, flags);
     const char *unused = unused_by_blas(flags, blas.core);
+    const bool ruler = strcmp(canto_probe_products_look().library, "OpenBLAS") != 0;
     if (unused && !getenv("OPENBLAS_CORETYPE"))
         snprintf(advice, sizeof advice,
                  "export OPENBLAS_CORETYPE=%s, before a run starts (it changes last bits)",
                  strcmp(unused, "AVX2") == 0 ? "Haswell" : "SkylakeX");
-    canto_find(out, unused ? CANTO_VERDICT_WARN : CANTO_VERDICT_OK, unused ? advice : NULL,
-               "%.*s, kernels of %s%s%s, threads by %s", two_words(blas.config), blas.config,
-               blas.core, unused ? " without " : "", unused ? unused : "", blas.threading);
+    const bool warns = unused && !ruler;
+    canto_find(out, warns ? CANTO_VERDICT_WARN : CANTO_VERDICT_OK, warns ? advice : NULL,
+               "%.*s, kernels of %s%s%s, threads by %s%s", two_words(blas.config), blas.config,
+               blas.core, unused ? " without " : "", unused ? unused : "", blas.threading,
+               ruler ? "; only canto bench compares with it" : "");
 }
 
 void canto_look_at_dnnl(const canto_patient *patient, canto_finding *out)
 {
     (void)patient;
-    canto_find(out, CANTO_VERDICT_OK, NULL, "not in this build: products are in fp32, by OpenBLAS");
+    const canto_probe_products products = canto_probe_products_look();
+    if (!products.fastest)
+        canto_find(out, CANTO_VERDICT_OK, NULL,
+                   "not in this build: products are by %s, those of bf16 widened",
+                   products.library);
+    else
+        canto_find(out, CANTO_VERDICT_OK, NULL,
+                   "%s: all products are by it, with %s; those of bf16 %s", products.version,
+                   products.fastest,
+                   products.bf16 ? "as they are"
+                                 : "widened, because this processor has no instructions for them");
 }
 
 static void version_text(int version, int thousand, char text[16])

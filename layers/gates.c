@@ -51,7 +51,8 @@ void canto_gates_backward(const canto_context *context, canto_gates *gates, int6
                                                    gates->raw, bias, gates->dg, gates->dg,
                                                    canto_params_grad(context->params, gates->bias));
     canto_matrix_backward_weight(context, &gates->up, tokens, gates->hidden, gates->dg, width);
-    canto_matrix_backward_input(context, &gates->up, tokens, gates->dg, width, 0, gates->dhidden);
+    canto_matrix_backward_input(context, &gates->up, tokens, gates->dg, width, false,
+                                gates->dhidden);
     canto_matrix_backward_weight(context, &gates->down, tokens, x, gates->dhidden, RANK);
-    canto_matrix_backward_input(context, &gates->down, tokens, gates->dhidden, RANK, 1, dx);
+    canto_matrix_backward_input(context, &gates->down, tokens, gates->dhidden, RANK, true, dx);
 }

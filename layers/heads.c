@@ -53,16 +53,16 @@ void canto_heads_project(const canto_context *context, const canto_heads *heads,
 
 void canto_heads_project_backward(const canto_context *context, const canto_heads *heads,
                                   int64_t tokens, const float *x, const float *dq, const float *dkv,
-                                  float beta, float *dx)
+                                  bool adds, float *dx)
 {
     const int64_t row = canto_heads_kv_width(heads);
     const float *dv = dkv + heads->wk.out;
     canto_matrix_backward_weight(context, &heads->wq, tokens, x, dq, heads->wq.out);
     canto_matrix_backward_weight(context, &heads->wk, tokens, x, dkv, row);
     canto_matrix_backward_weight(context, &heads->wv, tokens, x, dv, row);
-    canto_matrix_backward_input(context, &heads->wq, tokens, dq, heads->wq.out, beta, dx);
-    canto_matrix_backward_input(context, &heads->wk, tokens, dkv, row, 1, dx);
-    canto_matrix_backward_input(context, &heads->wv, tokens, dv, row, 1, dx);
+    canto_matrix_backward_input(context, &heads->wq, tokens, dq, heads->wq.out, adds, dx);
+    canto_matrix_backward_input(context, &heads->wk, tokens, dkv, row, true, dx);
+    canto_matrix_backward_input(context, &heads->wv, tokens, dv, row, true, dx);
 }
 
 void canto_heads_rotate(const canto_context *context, const canto_heads *heads, int64_t first,

@@ -25,10 +25,10 @@ int64_t canto_heads_o_width(const canto_heads *heads);
 // q [tokens, q_width] and kv [tokens, k_width | v_width] from x [tokens, d_model]. Local.
 void canto_heads_project(const canto_context *context, const canto_heads *heads, int64_t tokens,
                          const float *x, float *q, float *kv);
-// dx = the gradient through the three projections + beta dx; weights' gradients +=. Local.
+// dx = the gradient through the three projections, or added to it; weights' gradients +=. Local.
 void canto_heads_project_backward(const canto_context *context, const canto_heads *heads,
                                   int64_t tokens, const float *x, const float *dq, const float *dkv,
-                                  float beta, float *dx);
+                                  bool adds, float *dx);
 // Turns queries and keys in place by their rows' angles, from row `first` of the table on;
 // direction -1: back. Does nothing without a table. Local.
 void canto_heads_rotate(const canto_context *context, const canto_heads *heads, int64_t first,

@@ -337,7 +337,7 @@ static void gate_backward(linear_layer *layer, rows at, const float *x, float *d
         device->kernels->multiply(device, count, layer->dout, at.gate, layer->dout);
     }
     canto_matrix_backward_weight(context, &layer->w_gate, at.n, x, layer->dgate, width);
-    canto_matrix_backward_input(context, &layer->w_gate, at.n, layer->dgate, width, 0, dx);
+    canto_matrix_backward_input(context, &layer->w_gate, at.n, layer->dgate, width, false, dx);
 }
 
 // From the gradient of the layer's output to that of y; dx = what goes through the gate.
@@ -352,7 +352,7 @@ static void output_backward(linear_layer *layer, int64_t tokens, const float *x,
         if (!layer->keeps_gate) compute_gate(layer, at, x + t * wo->out);
         read_out(layer, at);
         canto_matrix_backward_weight(context, wo, at.n, layer->gated, own, wo->out);
-        canto_matrix_backward_input(context, wo, at.n, own, wo->out, 0, layer->dout);
+        canto_matrix_backward_input(context, wo, at.n, own, wo->out, false, layer->dout);
         if (at.gate) gate_backward(layer, at, x + t * wo->out, dx + t * wo->out);
         read_out_backward(layer, at);
     }
@@ -371,7 +371,7 @@ static canto_status linear_backward(canto_layer *base, const float *x, const flo
                                    layer->gates.dg, layer->work));
     features_backward(layer, tokens);
     canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv,
-                                 layer->gate ? 1 : 0, dx);
+                                 layer->gate != NULL, dx);
     if (layer->kind->gated) canto_gates_backward(context, &layer->gates, tokens, x, dx);
     return CANTO_OK;
 }

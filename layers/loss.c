@@ -47,8 +47,9 @@ static void tile_logits(const canto_context *context, const canto_head *head, in
 {
     const int64_t d = head->norm.n;
     const float *w = canto_params_value(context->params, head->id) + first * d;
-    context->device->kernels->gemm(context->device, false, true, tokens, n, d, 1, head->normed, d,
-                                   w, d, 0, head->logits, n);
+    const canto_gemm_shape shape = {
+        .trans_b = true, .m = tokens, .n = n, .k = d, .lda = d, .ldb = d, .ldc = n};
+    context->device->kernels->gemm(context->device, &shape, head->normed, w, head->logits);
 }
 
 // *sum += the loss of a block of tokens; targets and sum are of the device.
@@ -79,10 +80,18 @@ static void block_gradients(const canto_context *context, const canto_head *head
         if (n < head->vocab) tile_logits(context, head, tokens, first, n);
         device->kernels->loss_tile_backward(device, tokens, n, first, targets, head->lse, scale,
                                             head->logits);
-        device->kernels->gemm(device, true, false, n, d, tokens, 1, head->logits, n, head->normed,
-                              d, 1, dw, d);
-        device->kernels->gemm(device, false, false, tokens, d, n, 1, head->logits, n, w, d,
-                              first ? 1 : 0, head->dnormed, d);
+        const canto_gemm_shape to_w = {.trans_a = true,
+                                       .adds = true,
+                                       .m = n,
+                                       .n = d,
+                                       .k = tokens,
+                                       .lda = n,
+                                       .ldb = d,
+                                       .ldc = d};
+        const canto_gemm_shape to_x = {
+            .adds = first > 0, .m = tokens, .n = d, .k = n, .lda = n, .ldb = d, .ldc = d};
+        device->kernels->gemm(device, &to_w, head->logits, head->normed, dw);
+        device->kernels->gemm(device, &to_x, head->logits, w, head->dnormed);
     }
     device->kernels->fill(device, tokens * d, 0, head->drows);
     canto_norm_backward(context, &head->norm, tokens, x, head->dnormed, head->drows);

@@ -24,23 +24,42 @@ void canto_matrix_forward(const canto_context *context, const canto_matrix *matr
                           const float *x, float *y, int64_t ldy)
 {
     const float *w = canto_params_value(context->params, matrix->id);
-    context->device->kernels->gemm(context->device, false, false, tokens, matrix->out, matrix->in,
-                                   1, x, matrix->in, w, matrix->out, 0, y, ldy);
+    const canto_gemm_shape shape = {.m = tokens,
+                                    .n = matrix->out,
+                                    .k = matrix->in,
+                                    .lda = matrix->in,
+                                    .ldb = matrix->out,
+                                    .ldc = ldy};
+    context->device->kernels->gemm(context->device, &shape, x, w, y);
 }
 
 void canto_matrix_backward_weight(const canto_context *context, const canto_matrix *matrix,
                                   int64_t tokens, const float *x, const float *dy, int64_t lddy)
 {
     float *dw = canto_params_grad(context->params, matrix->id);
-    context->device->kernels->gemm(context->device, true, false, matrix->in, matrix->out, tokens, 1,
-                                   x, matrix->in, dy, lddy, 1, dw, matrix->out);
+    const canto_gemm_shape shape = {.trans_a = true,
+                                    .adds = true,
+                                    .m = matrix->in,
+                                    .n = matrix->out,
+                                    .k = tokens,
+                                    .lda = matrix->in,
+                                    .ldb = lddy,
+                                    .ldc = matrix->out};
+    context->device->kernels->gemm(context->device, &shape, x, dy, dw);
 }
 
 void canto_matrix_backward_input(const canto_context *context, const canto_matrix *matrix,
-                                 int64_t tokens, const float *dy, int64_t lddy, float beta,
+                                 int64_t tokens, const float *dy, int64_t lddy, bool adds,
                                  float *dx)
 {
     const float *w = canto_params_value(context->params, matrix->id);
-    context->device->kernels->gemm(context->device, false, true, tokens, matrix->in, matrix->out, 1,
-                                   dy, lddy, w, matrix->out, beta, dx, matrix->in);
+    const canto_gemm_shape shape = {.trans_b = true,
+                                    .adds = adds,
+                                    .m = tokens,
+                                    .n = matrix->in,
+                                    .k = matrix->out,
+                                    .lda = lddy,
+                                    .ldb = matrix->out,
+                                    .ldc = matrix->in};
+    context->device->kernels->gemm(context->device, &shape, dy, w, dx);
 }

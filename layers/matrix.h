@@ -21,9 +21,9 @@ void canto_matrix_forward(const canto_context *context, const canto_matrix *matr
 // dW += x' dy. Local.
 void canto_matrix_backward_weight(const canto_context *context, const canto_matrix *matrix,
                                   int64_t tokens, const float *x, const float *dy, int64_t lddy);
-// dx = dy W' + beta dx. Local.
+// dx = dy W', or added to dx. Local.
 void canto_matrix_backward_input(const canto_context *context, const canto_matrix *matrix,
-                                 int64_t tokens, const float *dy, int64_t lddy, float beta,
+                                 int64_t tokens, const float *dy, int64_t lddy, bool adds,
                                  float *dx);
 
 #endif

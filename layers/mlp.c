@@ -66,12 +66,12 @@ void canto_mlp_backward(canto_mlp *mlp, int64_t first, int64_t n, const float *x
     if (!mlp->keeps) widen(mlp, first, n, x);
     multiply(mlp, first, n);
     canto_matrix_backward_weight(context, &mlp->w_down, n, mlp->hidden, dy, d);
-    canto_matrix_backward_input(context, &mlp->w_down, n, dy, d, 0, mlp->dhidden);
+    canto_matrix_backward_input(context, &mlp->w_down, n, dy, d, false, mlp->dhidden);
     device->kernels->glu_backward(device, n * m, hidden_at(mlp, mlp->gate, first),
                                   hidden_at(mlp, mlp->up, first), mlp->dhidden, mlp->dgate,
                                   mlp->dup);
     canto_matrix_backward_weight(context, &mlp->w_gate, n, x, mlp->dgate, m);
     canto_matrix_backward_weight(context, &mlp->w_up, n, x, mlp->dup, m);
-    canto_matrix_backward_input(context, &mlp->w_gate, n, mlp->dgate, m, 0, dx);
-    canto_matrix_backward_input(context, &mlp->w_up, n, mlp->dup, m, 1, dx);
+    canto_matrix_backward_input(context, &mlp->w_gate, n, mlp->dgate, m, false, dx);
+    canto_matrix_backward_input(context, &mlp->w_up, n, mlp->dup, m, true, dx);
 }

@@ -117,12 +117,13 @@ static canto_status softmax_backward(canto_layer *base, const float *x, const fl
     const canto_matrix *wo = &layer->heads.wo;
     const int64_t tokens = context->plan->tokens;
     canto_matrix_backward_weight(context, wo, tokens, layer->o, dy, wo->out);
-    canto_matrix_backward_input(context, wo, tokens, dy, wo->out, 0, layer->dout);
+    canto_matrix_backward_input(context, wo, tokens, dy, wo->out, false, layer->dout);
     CANTO_TRY(canto_plan_attend_backward(context->plan, layer->mask, &layer->shape, layer->q,
                                          layer->kv, layer->o, layer->lse, layer->dout, layer->delta,
                                          layer->dq, layer->dkv, layer->work));
     canto_heads_rotate(context, &layer->heads, 0, tokens, -1, layer->dq, layer->dkv);
-    canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv, 0, dx);
+    canto_heads_project_backward(context, &layer->heads, tokens, x, layer->dq, layer->dkv, false,
+                                 dx);
     return CANTO_OK;
 }
 

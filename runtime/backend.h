@@ -10,6 +10,7 @@
 #define CANTO_RUNTIME_BACKEND_H
 
 #include "runtime/band.h"
+#include "runtime/tensor.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,17 @@
 
 enum { CANTO_HEAD_DIM_MAX = 256 };       // largest key_dim and value_dim of a head
 enum { CANTO_KERNEL_STACK = 640 << 10 }; // bytes that a kernel keeps on the stack of any thread
+
+// A matrix product: c [m,n] = op(a) op(b), or added to what c holds; op(a) is [m,k], op(b) is
+// [k,n]; ld* = distance of rows in memory. a and b are of dtype `in`, c is of dtype `out`: all
+// fp32, or bf16 operands and either of both, summed in fp32 and rounded once.
+typedef struct canto_gemm_shape {
+    bool trans_a, trans_b;
+    bool adds; // to c, which must be fp32
+    canto_dtype in, out;
+    int64_t m, n, k;
+    int64_t lda, ldb, ldc;
+} canto_gemm_shape;
 
 // Softmax attention. Query head h reads key head h / (heads / key_heads) and value head h / (heads
 // / value_heads). Keys and values of one token lie side by side in one row: [key_heads * key_dim |
@@ -129,11 +141,9 @@ typedef struct canto_device canto_device;
 typedef struct canto_kernels {
     const char *name; // "cpu"
 
-    // c [m,n] = alpha op(a) op(b) + beta c; op(a) is [m,k], op(b) is [k,n]; ld* = distance of rows
-    // in memory.
-    void (*gemm)(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                 int64_t k, float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                 float beta, float *c, int64_t ldc);
+    // See canto_gemm_shape. The cuda backend has fp32 alone yet: bf16 is an error of its queue.
+    void (*gemm)(const canto_device *device, const canto_gemm_shape *shape, const void *a,
+                 const void *b, void *c);
 
     // --- softmax attention over one banded rectangle ---
     // Row 0 of q, o, lse, dout, delta, dq is position tile->q0; row 0 of kv and dkv is position

@@ -6,7 +6,7 @@
 #define SLOT(name) #name, offsetof(canto_kernels, name)
 
 const canto_kernel_slot canto_kernel_slots[] = {
-    {SLOT(gemm), "bblllfplplfpl"},
+    {SLOT(gemm), "mppp"},
     {SLOT(attention_forward), "stpppp"},
     {SLOT(attention_backward), "stppppppp"},
     {SLOT(attention_merge), "lipppp"},

@@ -6,9 +6,9 @@
 #include "runtime/backend.h"
 
 // Arguments after the device, one letter each: 'b' bool, 'i' int or enum, 'l' int64_t, 'f' float,
-// 'p' pointer into device memory or NULL; pointers to descriptions of the host: 's'
-// canto_attention_shape, 't' canto_band, 'n' canto_linear_shape, 'r' canto_linear_run, 'g'
-// canto_linear_gradients, 'a' canto_adamw.
+// 'p' pointer into device memory or NULL; pointers to descriptions of the host: 'm'
+// canto_gemm_shape, 's' canto_attention_shape, 't' canto_band, 'n' canto_linear_shape, 'r'
+// canto_linear_run, 'g' canto_linear_gradients, 'a' canto_adamw.
 typedef struct canto_kernel_slot {
     const char *name;
     size_t offset;         // of the function pointer in canto_kernels

@@ -25,6 +25,15 @@ typedef struct canto_probe_blas {
 } canto_probe_blas;
 canto_probe_blas canto_probe_blas_look(void);
 
+// The library of runtime/products.h.
+typedef struct canto_probe_products {
+    const char *library; // "oneDNN"
+    char version[32];    // "2.6.3"
+    const char *fastest; // instructions that it uses here, for people: "AVX-512"; NULL: unknown
+    bool bf16;           // products of bf16 numbers need not be widened
+} canto_probe_products;
+canto_probe_products canto_probe_products_look(void);
+
 typedef struct canto_probe_hdf5 {
     unsigned built[3], runs[3]; // version compiled against, and linked
     bool parallel, thread_safe;

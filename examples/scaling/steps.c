@@ -76,8 +76,8 @@ static double time_product(float *x)
 {
     const int64_t n = PRODUCT;
     const double start_s = canto_clock_s();
-    canto_device_cpu()->kernels->gemm(canto_device_cpu(), false, false, n, n, n, 1, x, n, x, n, 0,
-                                      x + n * n, n);
+    const canto_gemm_shape shape = {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n};
+    canto_device_cpu()->kernels->gemm(canto_device_cpu(), &shape, x, x, x + n * n);
     return canto_clock_s() - start_s;
 }
 

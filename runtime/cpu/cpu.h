@@ -54,9 +54,8 @@ void CANTO_CPU(state_join)(const canto_device *device, int heads, int64_t head_c
 
 // --- gemm.c ---
 
-void CANTO_CPU(gemm)(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, float beta, float *c, int64_t ldc);
+void CANTO_CPU(gemm)(const canto_device *device, const canto_gemm_shape *shape, const void *a,
+                     const void *b, void *c);
 
 // --- rowwise.c ---
 

@@ -3,6 +3,7 @@
 
 #include "runtime/cpu/level.h"
 #include "runtime/cpu/simd.h"
+#include "runtime/products.h"
 
 #include <cblas.h>
 
@@ -60,6 +61,14 @@ static void triad_loop(int64_t n, const float *a, const float *b, float s, float
 
 static void sgemm_call(bool trans_b, int m, int n, int k, const float *a, const float *b, float *c)
 {
+    const canto_gemm_shape shape = {
+        .trans_b = trans_b, .m = m, .n = n, .k = k, .lda = k, .ldb = trans_b ? k : n, .ldc = n};
+    canto_products_f32(&shape, a, b, c);
+}
+
+static void openblas_call(bool trans_b, int m, int n, int k, const float *a, const float *b,
+                          float *c)
+{
     cblas_sgemm(CblasRowMajor, CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, m, n, k, 1, a, k,
                 b, trans_b ? k : n, 0, c, n);
 }
@@ -72,4 +81,5 @@ const canto_cpu_roofs CANTO_CPU(roofs) = {
     .read = read_loop,
     .triad = triad_loop,
     .sgemm = sgemm_call,
+    .openblas = openblas_call,
 };

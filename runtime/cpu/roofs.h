@@ -17,8 +17,10 @@ typedef struct canto_cpu_roofs {
     float (*read)(int64_t n, const float *x); // n a multiple of 256
     // c = a + s b
     void (*triad)(int64_t n, const float *a, const float *b, float s, float *c);
-    // c [m, n] = a [m, k] b, or b' with b [n, k]: one call of the BLAS library.
+    // c [m, n] = a [m, k] b, or b' with b [n, k]: one call of the library that does the products of
+    // this build, and one of OpenBLAS.
     void (*sgemm)(bool trans_b, int m, int n, int k, const float *a, const float *b, float *c);
+    void (*openblas)(bool trans_b, int m, int n, int k, const float *a, const float *b, float *c);
 } canto_cpu_roofs;
 
 #endif

@@ -179,6 +179,23 @@ CANTO_INLINE void vstore_some(float *x, vf v, int n)
     for (int l = 0; l < n; l++) x[l] = part[l];
 }
 
+// A bf16 number as an fp32 one, and the nearest bf16 number, ties to even; a NaN stays one.
+CANTO_INLINE float vwiden(uint16_t x)
+{
+    const uint32_t bits = (uint32_t)x << 16;
+    float out;
+    memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+CANTO_INLINE uint16_t vnarrow(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    return (uint16_t)((x == x ? rounded : bits | 0x400000u) >> 16);
+}
+
 // LANES elements of an array of fp32 or bf16 numbers, from element `at` on; dtype is a constant.
 CANTO_INLINE vf vload_as(const canto_dtype dtype, const void *x, int64_t at)
 {

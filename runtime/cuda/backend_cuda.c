@@ -223,16 +223,19 @@ static canto_status cuda_download(const canto_device *device, void *to, const vo
 // cuBLAS counts columns first. What lies in memory as a row-major matrix is for cuBLAS its
 // transpose, and c' = op(b)' op(a)': the operands change places, and whether each is transposed
 // stays (cuBLAS documentation, "Data layout").
-void canto_cuda_gemm(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, float beta, float *c, int64_t ldc)
+void canto_cuda_gemm(const canto_device *device, const canto_gemm_shape *shape, const void *a,
+                     const void *b, void *c)
 {
-    if (m <= 0 || n <= 0) return;
+    const canto_gemm_shape *s = shape;
+    if (s->m <= 0 || s->n <= 0) return;
     canto_cuda *cuda = canto_cuda_of(device);
-    const cublasOperation_t op_a = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasOperation_t op_b = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasStatus_t status =
-        cublasSgemm_64(cuda->cublas, op_b, op_a, n, m, k, &alpha, b, ldb, a, lda, &beta, c, ldc);
+    const cublasOperation_t op_a = s->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t op_b = s->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const float alpha = 1, beta = s->adds ? 1 : 0;
+    cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
+    if (s->in == CANTO_F32 && s->out == CANTO_F32)
+        status = cublasSgemm_64(cuda->cublas, op_b, op_a, s->n, s->m, s->k, &alpha, b, s->ldb, a,
+                                s->lda, &beta, c, s->ldc);
     if (status != CUBLAS_STATUS_SUCCESS)
         keep_error(cuda, CANTO_CUDA_ERROR_CUBLAS, (int)status, "gemm");
     cuda->last_slot = "gemm";

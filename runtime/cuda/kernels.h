@@ -9,9 +9,8 @@
 extern "C" {
 #endif
 
-void canto_cuda_gemm(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, float beta, float *c, int64_t ldc);
+void canto_cuda_gemm(const canto_device *device, const canto_gemm_shape *shape, const void *a,
+                     const void *b, void *c);
 
 void canto_cuda_norm_forward(const canto_device *device, int64_t rows, int64_t n, float eps,
                              const float *x, const float *w, float *y, float *rstd);

@@ -21,6 +21,7 @@ typedef union value {
 } value;
 
 typedef union description {
+    canto_gemm_shape gemm;
     canto_attention_shape attention;
     canto_band band;
     canto_linear_shape linear;
@@ -46,6 +47,7 @@ static const kind kinds[] = {
     {.letter = 'l', .type = &ffi_type_sint64},
     {.letter = 'f', .type = &ffi_type_float},
     {.letter = 'p', .type = &ffi_type_pointer},
+    {'m', &ffi_type_pointer, sizeof(canto_gemm_shape), 0, {0}},
     {'s', &ffi_type_pointer, sizeof(canto_attention_shape), 0, {0}},
     {'t', &ffi_type_pointer, sizeof(canto_band), 0, {0}},
     {'n', &ffi_type_pointer, sizeof(canto_linear_shape), 1, {AT(shape, log_decay)}},

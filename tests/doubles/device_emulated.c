@@ -13,12 +13,10 @@ void canto_cuda_launched(const canto_device *device, const char *slot)
 }
 
 // cuBLAS has no kernels of ours: test_cuda.c looks at how it is called.
-void canto_cuda_gemm(const canto_device *device, bool trans_a, bool trans_b, int64_t m, int64_t n,
-                     int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, float beta, float *c, int64_t ldc)
+void canto_cuda_gemm(const canto_device *device, const canto_gemm_shape *shape, const void *a,
+                     const void *b, void *c)
 {
-    canto_device_cpu()->kernels->gemm(device, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb,
-                                      beta, c, ldc);
+    canto_device_cpu()->kernels->gemm(device, shape, a, b, c);
 }
 
 canto_status canto_test_slots_open(const canto_device **out)

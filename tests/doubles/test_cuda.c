@@ -166,15 +166,10 @@ static void uploads_do_not_overtake_each_other(void **state)
 
 // --- products ---
 
-typedef struct product {
-    bool trans_a, trans_b;
-    int64_t m, n, k, lda, ldb, ldc;
-    float alpha, beta;
-} product;
-
 enum { MATRIX_MAX = 256 };
 
-static void multiply(const product *p, const float *a, const float *b, const float *c, double *out)
+static void multiply(const canto_gemm_shape *p, const float *a, const float *b, const float *c,
+                     double *out)
 {
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < p->n; j++) {
@@ -182,13 +177,12 @@ static void multiply(const product *p, const float *a, const float *b, const flo
             for (int64_t l = 0; l < p->k; l++)
                 sum += (double)(p->trans_a ? a[l * p->lda + i] : a[i * p->lda + l]) *
                        (p->trans_b ? b[j * p->ldb + l] : b[l * p->ldb + j]);
-            const float old = p->beta == 0 ? 0 : p->beta * c[i * p->ldc + j];
-            out[i * p->n + j] = p->alpha * sum + old;
+            out[i * p->n + j] = sum + (p->adds ? c[i * p->ldc + j] : 0);
         }
     }
 }
 
-static void expect_product(const canto_device *device, const product *p, float *at[3])
+static void expect_product(const canto_device *device, const canto_gemm_shape *p, float *at[3])
 {
     float host[3][MATRIX_MAX], got[MATRIX_MAX], dense[MATRIX_MAX];
     double ref[MATRIX_MAX];
@@ -197,8 +191,7 @@ static void expect_product(const canto_device *device, const product *p, float *
         canto_test_fill(names[i], MATRIX_MAX, host[i]);
         CANTO_TEST_OK(canto_device_upload(device, at[i], host[i], sizeof host[i]));
     }
-    device->kernels->gemm(device, p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, at[0], p->lda,
-                          at[1], p->ldb, p->beta, at[2], p->ldc);
+    device->kernels->gemm(device, p, at[0], at[1], at[2]);
     CANTO_TEST_OK(canto_device_download(device, got, at[2], sizeof got));
     multiply(p, host[0], host[1], host[2], ref);
     for (int64_t i = 0; i < p->m * p->n; i++) dense[i] = got[i / p->n * p->ldc + i % p->n];
@@ -212,19 +205,15 @@ static void products_are_row_major(void **state)
     float *at[3];
     for (int i = 0; i < 3; i++) at[i] = take(device, MATRIX_MAX * sizeof(float));
     for (int i = 0; i < 16; i++) {
-        product p = {.trans_a = i & 1,
-                     .trans_b = i & 2,
-                     .m = 3,
-                     .n = 5,
-                     .k = i & 4 ? 7 : 0,
-                     .alpha = 0.5f,
-                     .beta = i & 8 ? 1.5f : 0};
+        canto_gemm_shape p = {
+            .trans_a = i & 1, .trans_b = i & 2, .adds = i & 8, .m = 3, .n = 5, .k = i & 4 ? 7 : 0};
         p.lda = (p.trans_a ? p.m : p.k) + 2;
         p.ldb = (p.trans_b ? p.k : p.n) + 1;
         p.ldc = p.n + 3;
         expect_product(device, &p, at);
     }
-    device->kernels->gemm(device, false, false, 0, 5, 7, 1, at[0], 7, at[1], 5, 0, at[2], 5);
+    const canto_gemm_shape empty = {.n = 5, .k = 7, .lda = 7, .ldb = 5, .ldc = 5};
+    device->kernels->gemm(device, &empty, at[0], at[1], at[2]);
     CANTO_TEST_OK(canto_device_finish(device));
     for (int i = 0; i < 3; i++) canto_device_release(device, at[i], MATRIX_MAX * sizeof(float));
     CANTO_TEST_OK(canto_device_close(&device));
@@ -238,7 +227,8 @@ static void an_error_of_cublas_is_told_until_the_end(void **state)
     const canto_device *device = open_device();
     float *const x = take(device, 64);
     canto_doubles_fail("cublasSgemm_v2_64", 1, CUBLAS_STATUS_EXECUTION_FAILED);
-    device->kernels->gemm(device, false, false, 2, 2, 2, 1, x, 2, x + 4, 2, 0, x + 8, 2);
+    const canto_gemm_shape small = {.m = 2, .n = 2, .k = 2, .lda = 2, .ldb = 2, .ldc = 2};
+    device->kernels->gemm(device, &small, x, x + 4, x + 8);
     for (int i = 0; i < 2; i++)
         CANTO_TEST_FAILS(CANTO_ERROR_DEVICE, "gemm: cuBLAS: cublasSgemm_v2_64 was made to fail",
                          canto_device_finish(device));

@@ -41,8 +41,12 @@ static size_t bytes_of(const array *a)
 
 static void gemm(const canto_device *d, void **a)
 {
-    d->kernels->gemm(d, false, true, 31, 17, 23, 0.5f, a[0], 25, a[1], 24, 2, a[2], 20);
-    d->kernels->gemm(d, true, false, 31, 17, 23, 1, a[0], 31, a[1], 17, 1, a[2], 17);
+    canto_gemm_shape shape = {
+        .trans_b = true, .m = 31, .n = 17, .k = 23, .lda = 25, .ldb = 24, .ldc = 20};
+    d->kernels->gemm(d, &shape, a[0], a[1], a[2]);
+    shape = (canto_gemm_shape){
+        .trans_a = true, .adds = true, .m = 31, .n = 17, .k = 23, .lda = 31, .ldb = 17, .ldc = 17};
+    d->kernels->gemm(d, &shape, a[0], a[1], a[2]);
 }
 
 static void norm_forward(const canto_device *d, void **a)

@@ -4,7 +4,7 @@ load helpers
 @test "bench roofs: ratios of rates that were measured, as a table and as JSON" {
     run -0 --separate-stderr "$canto" bench roofs --pairs 1 --json
     jq -e '.bench == "roofs" and .pairs == 1 and .threads == 1 and .fma_gflops > 0 and .sgemm_gflops > 0' <<< "$output"
-    jq -e '.rows | length == 2 and all(.[]; .ratio > 0 and .ours > 0 and .theirs > 0 and .low <= .high)' <<< "$output"
+    jq -e '.rows | length >= 3 and all(.[]; .ratio > 0 and .ours > 0 and .theirs > 0 and .low <= .high)' <<< "$output"
     jq -e '[.rows[] | select(.floor) | .reached == (.ratio >= .floor)] | length > 0 and all' <<< "$output"
 }
 

@@ -45,45 +45,6 @@ static void test_exp(void **state)
     assert_true(canto_cpu_exp(0) == 1);
 }
 
-// c = alpha op(a) op(b) + beta c inside larger arrays, whose other columns stay as they are.
-static void check_gemm(bool trans_a, bool trans_b, int m, int n, int k, float beta)
-{
-    enum { PAD = 3 };
-    float *a = numbers("a", m * k);
-    float *b = numbers("b", n * k);
-    float *c = numbers("c", m * (n + PAD));
-    double *wide_a = wide(m * k, a);
-    double *wide_b = wide(n * k, b);
-    double *product = calloc((size_t)(m * n + 1), sizeof *product);
-    double *expected = wide(m * (n + PAD), c);
-    canto_ref_gemm(trans_a, trans_b, m, n, k, 0.5, wide_a, wide_b, product);
-    for (int i = 0; i < m; i++) {
-        for (int j = 0; j < n; j++) {
-            double *e = &expected[i * (n + PAD) + j];
-            *e = beta * *e + product[i * n + j];
-        }
-    }
-    device->kernels->gemm(device, trans_a, trans_b, m, n, k, 0.5f, a, trans_a ? m : k, b,
-                          trans_b ? k : n, beta, c, n + PAD);
-    canto_test_close("gemm", m * (n + PAD), c, expected, 2e-6);
-    free(a), free(b), free(c), free(wide_a), free(wide_b), free(product), free(expected);
-}
-
-static void test_gemm(void **state)
-{
-    (void)state;
-    for (int trans = 0; trans < 4; trans++) {
-        check_gemm(trans & 1, trans & 2, 5, 7, 11, 0);
-        check_gemm(trans & 1, trans & 2, 5, 7, 11, 1);
-        check_gemm(trans & 1, trans & 2, 64, 33, 65, 1);
-        check_gemm(trans & 1, trans & 2, 531, 17, 9, 1); // more rows than a slab
-        check_gemm(trans & 1, trans & 2, 18, 257, 9, 0); // more columns
-        check_gemm(trans & 1, trans & 2, 4, 6, 0, 1);
-        check_gemm(trans & 1, trans & 2, 4, 6, 0, 0);
-        check_gemm(trans & 1, trans & 2, 0, 6, 3, 1);
-    }
-}
-
 static void check_norm(bool weighted)
 {
     const double eps = 1e-5;
@@ -400,13 +361,19 @@ static void test_every_slot_is_filled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp),         cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_norm),        cmocka_unit_test(test_norm_reference),
-        cmocka_unit_test(test_features),    cmocka_unit_test(test_glu),
-        cmocka_unit_test(test_rope),        cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_loss),        cmocka_unit_test(test_loss_reference),
-        cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_log_sigmoid), cmocka_unit_test(test_every_slot_is_filled),
+        cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_norm_reference),
+        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_loss_reference),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_log_sigmoid),
+        cmocka_unit_test(test_every_slot_is_filled),
     };
     return CANTO_TEST_AT_LEVELS(tests, &device);
 }

@@ -73,7 +73,10 @@ static void run_chain(const canto_device *device, float out[N])
     k->multiply(device, 2, decay, decay, decay);
     k->scale(device, 2, -1, decay);
     linear.log_decay = decay;
-    k->gemm(device, false, true, 10, 20, 30, 0.5f, x, 30, y, 30, 2, z, 20);
+    canto_gemm_shape product = {
+        .trans_b = true, .adds = true, .m = 10, .n = 20, .k = 30, .lda = 30, .ldb = 30, .ldc = 20};
+    k->gemm(device, &product, x, y, z);
+    memset(&product, 0xff, sizeof product);
     k->add(device, N, x, y);
     k->multiply(device, N, y, y, m);
     k->adamw(device, N, &how, x, y, z, m);
