@@ -5,6 +5,7 @@
 
 #include "launch/command.h"
 #include "launch/trainer.h"
+#include "runtime/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,12 +173,16 @@ static double step_operations(const training *t)
                      12.0 * model->layers * model->d_model * (double)t->config.train.seq_len / 2);
 }
 
-static canto_status add_step(canto_bench *bench)
+static canto_status open_step(const char *dtype, training *t)
 {
     char *keys[] = {"model.pattern=S",    "model.layers=6", "model.d_model=384", "model.heads=6",
-                    "train.seq_len=1024", "train.batch=4",  "train.lr=1e-4"};
-    training t = {0};
-    canto_status status = open_training((int)(sizeof keys / sizeof *keys), keys, &t);
+                    "train.seq_len=1024", "train.batch=4",  "train.lr=1e-4",     (char *)dtype};
+    return open_training((int)(sizeof keys / sizeof *keys), keys, t);
+}
+
+// The step beside the roof, and the same step with bf16 operands beside it.
+static void add_pairs(canto_bench *bench, training *fp32, training *bf16)
+{
     machine m = {bench, NULL};
     const canto_bench_row row = {
         .name = "training step, 11 M parameters, 4 x 1024 tokens",
@@ -185,16 +190,35 @@ static canto_status add_step(canto_bench *bench)
         .unit = "GFLOP/s",
         .floor = 0.60,
         .aim = 0.75,
-        .bound = "products of the BLAS library on blocks of 256 rows, attention, and what is no "
-                 "product between them"};
+        .bound = "products of the library on blocks of 256 rows, attention, and what is no product "
+                 "between them"};
+    const canto_bench_row bf16_row = {
+        .name = "the same with bf16 operands",
+        .against = "fp32",
+        .unit = "GF step",
+        .floor = 3,
+        .aim = 6,
+        .bound =
+            "processors without AMX multiply bf16 numbers at most twice as fast; attention and "
+            "what is no product are fp32"};
+    const double fma = (double)FMA_ROUNDS * bench->level->roofs->fma_flops * (double)bench->threads;
+    const canto_bench_work step = {run_step, fp32, step_operations(fp32)};
+    canto_bench_pair(bench, row, step, (canto_bench_work){run_fma, &m, fma});
+    if (canto_probe_products_look().bf16)
+        canto_bench_pair(bench, bf16_row, (canto_bench_work){run_step, bf16, step.amount}, step);
+}
+
+static canto_status add_step(canto_bench *bench)
+{
+    training fp32 = {0}, bf16 = {0};
+    canto_status status = open_step("train.dtype=fp32", &fp32);
+    if (status == CANTO_OK) status = open_step("train.dtype=bf16", &bf16);
     if (status == CANTO_OK) {
-        const double fma =
-            (double)FMA_ROUNDS * bench->level->roofs->fma_flops * (double)bench->threads;
-        canto_bench_pair(bench, row, (canto_bench_work){run_step, &t, step_operations(&t)},
-                         (canto_bench_work){run_fma, &m, fma});
-        status = t.status;
+        add_pairs(bench, &fp32, &bf16);
+        status = fp32.status != CANTO_OK ? fp32.status : bf16.status;
     }
-    close_training(&t);
+    close_training(&fp32);
+    close_training(&bf16);
     return status;
 }
 

@@ -26,7 +26,7 @@ typedef struct canto_config {
         const canto_backend *device;
     } run;
     canto_model_config model; // pattern layers d_model d_mlp heads kv_heads mixers vocab tied
-                              // norm_eps rope_base init_std; recompute is train.recompute
+                              // norm_eps rope_base init_std; dtype and recompute are train.*
     struct {
         int dp, cp; // 0: automatic
         const canto_strategy *softmax;

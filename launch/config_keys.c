@@ -182,6 +182,37 @@ static int recompute_get(const void *field)
     return (int)*(const canto_recompute *)field;
 }
 
+static const struct {
+    const char *name, *note;
+    canto_dtype dtype;
+} dtypes[] = {
+    {"fp32", "everything in single precision", CANTO_F32},
+    {"bf16", "operands of matrix products rounded to bf16, everything else as in fp32", CANTO_BF16},
+};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes };
+
+static const char *dtype_name(int index)
+{
+    return index < DTYPES ? dtypes[index].name : NULL;
+}
+
+static const char *dtype_note(int index)
+{
+    return dtypes[index].note;
+}
+
+static void dtype_set(void *field, int index)
+{
+    *(canto_dtype *)field = dtypes[index].dtype;
+}
+
+static int dtype_get(const void *field)
+{
+    int index = 0;
+    while (dtypes[index].dtype != *(const canto_dtype *)field) index++;
+    return index;
+}
+
 static const canto_choices strategies = {strategy_name, strategy_set, strategy_get, strategy_note,
                                          NULL};
 static const canto_choices transports = {transport_name, transport_set, transport_get,
@@ -195,6 +226,8 @@ static const canto_choices data_orders = {canto_data_order_name, order_set, orde
                                           NULL};
 static const canto_choices recomputes = {canto_recompute_name, recompute_set, recompute_get,
                                          canto_recompute_help, NULL};
+
+static const canto_choices dtype_choices = {dtype_name, dtype_set, dtype_get, dtype_note, NULL};
 
 #define FIELD(member)                                                                              \
     .offset = offsetof(canto_config, member), .size = sizeof(((canto_config *)0)->member)
@@ -277,6 +310,8 @@ const canto_key canto_keys[] = {
      .help = "Sequences of a step over all replicas, which share them as evenly as they can; each needs one."},
     {"train.accumulate", INT(1, 1048576), FIXED, FIELD(train.accumulate), .initial = "1",
      .help = "Batches whose gradients are added before a step of the optimizer."},
+    {"train.dtype", CHOICE(dtype_choices), FIXED, FIELD(model.dtype), .initial = "fp32",
+     .help = "Precision of the operands of matrix products; sums and parameters are fp32 always."},
     {"train.recompute", CHOICE(recomputes), FREE, FIELD(model.recompute), .initial = "none",
      .help = "What the backward pass computes again instead of keeping it; changes no bit of a result and no message."},
     {"train.eval_every", INT(0, COUNT_MAX), FREE, FIELD(train.eval_every), .initial = "0",

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "launch/progress.h"
 
+#include "runtime/probe.h"
+
 #include <math.h>
 
 static void describe_data(const canto_progress *p, const canto_data *data)
@@ -41,6 +43,21 @@ static void tell_target(const canto_progress *p, int64_t step)
                        (long long)stop, (long long)steps);
 }
 
+// Widened products are slower than those of fp32.
+static void tell_precision(const canto_progress *p)
+{
+    if (p->config->model.dtype != CANTO_BF16) return;
+    const canto_probe_products products = canto_probe_products_look();
+    if (products.bf16)
+        canto_log_line(p->log, "products of bf16 numbers, sums and all else in fp32");
+    else
+        canto_log_line(p->log,
+                       "products of bf16 numbers, widened to fp32 because %s: slower than "
+                       "train.dtype=fp32, with the rounding of bf16",
+                       products.fastest ? "this processor has no instructions for them"
+                                        : "this build has no oneDNN");
+}
+
 static void heading(const canto_progress *p, const canto_trainer *trainer, int64_t step)
 {
     const canto_job *job = trainer->job;
@@ -61,6 +78,7 @@ static void heading(const canto_progress *p, const canto_trainer *trainer, int64
                    (double)canto_params_count(canto_model_params(trainer->model)) / 1e6,
                    p->config->parallel.softmax->name, p->config->parallel.linear->name,
                    canto_layout_name((int)p->config->parallel.layout));
+    tell_precision(p);
     describe_data(p, &trainer->data);
     canto_log_line(
         p->log,

@@ -27,6 +27,8 @@ typedef struct canto_context {
     canto_plan *plan;           // borrowed; NULL for decoding
     bool gradients;             // a backward pass follows
     float eps;                  // of norms
+    canto_dtype dtype;          // of operands of products
+    uint16_t *left, *right;     // operands of a product in bf16, CANTO_LAYER_ROWS rows; or NULL
 } canto_context;
 
 // Rotary tables, one for each width of head in use.

@@ -5,8 +5,9 @@
 
 #include "layers/norm.h"
 
-// Most tokens and most of the vocabulary in one tile of logits: 64 MB.
-enum { CANTO_LOSS_TOKENS = 256, CANTO_LOSS_COLUMNS = 65536 };
+// Most tokens and most of the vocabulary in one tile of logits: 64 MB, with their gradients as bf16
+// numbers where products are of those.
+enum { CANTO_LOSS_TOKENS = 256, CANTO_LOSS_COLUMNS = 65536, CANTO_LOSS_COLUMNS_BF16 = 43520 };
 
 typedef struct canto_head {
     canto_norm norm;
@@ -16,6 +17,8 @@ typedef struct canto_head {
     float *normed, *dnormed; // [tokens, d_model]
     float *drows;            // [tokens, d_model]
     float *logits;           // [tokens, columns]
+    uint16_t *half_normed;   // [tokens, d_model]; NULL in fp32, as is the next one
+    uint16_t *half_logits;   // [tokens, columns], for their gradients
     float *lse, *picked;     // [tokens]
     int32_t *targets;        // [tokens of a run]
     double *sum;             // [1]

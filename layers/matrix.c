@@ -20,17 +20,69 @@ canto_status canto_matrix_create(const canto_builder *builder, const char *name,
     return canto_builder_param(builder, name, &how, &matrix->id);
 }
 
+// --- bf16 ---
+
+// Tokens [t, t + rows) of x as bf16 numbers, next to each other.
+static const uint16_t *narrowed(const canto_context *context, int64_t t, int64_t rows, int64_t n,
+                                const float *x, int64_t ld, uint16_t *to)
+{
+    context->device->kernels->narrow(context->device, rows, n, ld, x + t * ld, to);
+    return to;
+}
+
+// y or dx, some tokens at a time: x W with ld of y, or dy W'.
+static void product_of_rows(const canto_context *context, const canto_gemm_shape *shape, int id,
+                            const float *x, float *y)
+{
+    const uint16_t *w = canto_params_half(context->params, id);
+    canto_gemm_shape part = *shape;
+    part.in = CANTO_BF16;
+    part.lda = shape->k;
+    for (int64_t t = 0; t < shape->m; t += CANTO_LAYER_ROWS) {
+        part.m = canto_layer_rows(shape->m - t);
+        const uint16_t *left = narrowed(context, t, part.m, shape->k, x, shape->lda, context->left);
+        context->device->kernels->gemm(context->device, &part, left, w, y + t * shape->ldc);
+    }
+}
+
+// dw, a sum over tokens.
+static void product_over_rows(const canto_context *context, const canto_gemm_shape *shape,
+                              const float *x, const float *dy, float *dw)
+{
+    canto_gemm_shape part = *shape;
+    part.in = CANTO_BF16;
+    part.ldb = shape->n;
+    for (int64_t t = 0; t < shape->k; t += CANTO_LAYER_ROWS) {
+        part.k = canto_layer_rows(shape->k - t);
+        const uint16_t *left = narrowed(context, t, part.k, shape->m, x, shape->lda, context->left);
+        const uint16_t *right =
+            narrowed(context, t, part.k, shape->n, dy, shape->ldb, context->right);
+        context->device->kernels->gemm(context->device, &part, left, right, dw);
+    }
+}
+
+// --- either ---
+
+static void run(const canto_context *context, const canto_gemm_shape *shape, int id, const float *x,
+                float *y)
+{
+    if (context->dtype == CANTO_BF16)
+        product_of_rows(context, shape, id, x, y);
+    else
+        context->device->kernels->gemm(context->device, shape, x,
+                                       canto_params_value(context->params, id), y);
+}
+
 void canto_matrix_forward(const canto_context *context, const canto_matrix *matrix, int64_t tokens,
                           const float *x, float *y, int64_t ldy)
 {
-    const float *w = canto_params_value(context->params, matrix->id);
     const canto_gemm_shape shape = {.m = tokens,
                                     .n = matrix->out,
                                     .k = matrix->in,
                                     .lda = matrix->in,
                                     .ldb = matrix->out,
                                     .ldc = ldy};
-    context->device->kernels->gemm(context->device, &shape, x, w, y);
+    run(context, &shape, matrix->id, x, y);
 }
 
 void canto_matrix_backward_weight(const canto_context *context, const canto_matrix *matrix,
@@ -45,14 +97,16 @@ void canto_matrix_backward_weight(const canto_context *context, const canto_matr
                                     .lda = matrix->in,
                                     .ldb = lddy,
                                     .ldc = matrix->out};
-    context->device->kernels->gemm(context->device, &shape, x, dy, dw);
+    if (context->dtype == CANTO_BF16)
+        product_over_rows(context, &shape, x, dy, dw);
+    else
+        context->device->kernels->gemm(context->device, &shape, x, dy, dw);
 }
 
 void canto_matrix_backward_input(const canto_context *context, const canto_matrix *matrix,
                                  int64_t tokens, const float *dy, int64_t lddy, bool adds,
                                  float *dx)
 {
-    const float *w = canto_params_value(context->params, matrix->id);
     const canto_gemm_shape shape = {.trans_b = true,
                                     .adds = adds,
                                     .m = tokens,
@@ -61,5 +115,5 @@ void canto_matrix_backward_input(const canto_context *context, const canto_matri
                                     .lda = lddy,
                                     .ldb = matrix->out,
                                     .ldc = matrix->in};
-    context->device->kernels->gemm(context->device, &shape, dy, w, dx);
+    run(context, &shape, matrix->id, dy, dx);
 }

@@ -60,21 +60,25 @@ canto_traffic canto_model_traffic(const canto_model *model, bool backward)
     return sum;
 }
 
-static canto_status need_bucket(canto_grad *grad, int bucket)
+// The parameters of a bucket as the forward pass reads them.
+static canto_status need_bucket(canto_model *model, canto_grad *grad, int bucket)
 {
-    if (!grad) return CANTO_OK;
-    CANTO_TRY(canto_grad_poll(grad));
-    return canto_grad_gather_need(grad, bucket);
+    if (grad) {
+        CANTO_TRY(canto_grad_poll(grad));
+        CANTO_TRY(canto_grad_gather_need(grad, bucket));
+    }
+    canto_params_round(&model->stack.params, bucket);
+    return CANTO_OK;
 }
 
 canto_status canto_model_forward(canto_model *model, const int32_t *tokens, canto_grad *grad)
 {
     canto_stack *stack = &model->stack;
     canto_trace *trace = stack->context.plan->trace;
-    CANTO_TRY(need_bucket(grad, stack->config.layers));
+    CANTO_TRY(need_bucket(model, grad, stack->config.layers));
     CANTO_TRY(canto_stack_embed(stack, stack->context.plan->tokens, tokens));
     for (int i = 0; i < stack->config.layers; i++) {
-        CANTO_TRY(need_bucket(grad, i));
+        CANTO_TRY(need_bucket(model, grad, i));
         canto_trace_begin(trace, CANTO_TRACE_COMPUTE, "block", "layer", i);
         CANTO_TRY(canto_block_forward(&stack->blocks[i]));
         canto_trace_end(trace);

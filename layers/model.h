@@ -34,7 +34,11 @@ typedef struct canto_model_config {
     int mixers_n;
     canto_mixer_config
         mixers[CANTO_MIXERS_MAX]; // every letter of the pattern is here, predefined ones included
-    canto_recompute recompute;    // for training: changes memory and time, and no bit of a result
+    // Of the operands of matrix products in training and evaluation: fp32, or bf16. Everything else
+    // is fp32: results of products, activations, attention, states, norms, parameters and their
+    // gradients, the optimizer, the loss. Decoding is fp32.
+    canto_dtype dtype;
+    canto_recompute recompute; // for training: changes memory and time, and no bit of a result
 } canto_model_config;
 
 // Resolves defaults in place (heads, dims, d_mlp) and refuses what cannot be, in a sentence that

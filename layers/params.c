@@ -46,11 +46,15 @@ canto_status canto_params_add(canto_params *params, const canto_param *param, in
     return CANTO_OK;
 }
 
-canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients)
+canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients,
+                                   bool halves)
 {
     const int64_t count = canto_params_count(params);
     CANTO_TRY(canto_arena_array(arena, "parameters", count, sizeof *params->values,
                                 (void **)&params->values));
+    if (halves)
+        CANTO_TRY(canto_arena_array(arena, "parameters in bf16", count, sizeof *params->halves,
+                                    (void **)&params->halves));
     if (!gradients) return CANTO_OK;
     return canto_arena_array(arena, "gradients", count, sizeof *params->grads,
                              (void **)&params->grads);
@@ -84,6 +88,26 @@ float *canto_params_value(const canto_params *params, int id)
 float *canto_params_grad(const canto_params *params, int id)
 {
     return params->grads + params->list[id].begin;
+}
+
+const uint16_t *canto_params_half(const canto_params *params, int id)
+{
+    return params->halves + params->list[id].begin;
+}
+
+void canto_params_round(const canto_params *params, int bucket)
+{
+    const int64_t begin = params->bounds[bucket], n = params->bounds[bucket + 1] - begin;
+    if (!params->halves || n == 0) return;
+    // One row is one thread's.
+    enum { ROW = 4096 };
+    const canto_kernels *kernels = params->device->kernels;
+    const int64_t rows = n / ROW, rest = n % ROW;
+    const float *values = params->values + begin;
+    uint16_t *halves = params->halves + begin;
+    if (rows > 0) kernels->narrow(params->device, rows, ROW, ROW, values, halves);
+    if (rest > 0)
+        kernels->narrow(params->device, 1, rest, rest, values + n - rest, halves + n - rest);
 }
 
 // Elements [first, first + n) of a parameter.

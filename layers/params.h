@@ -23,9 +23,10 @@ typedef struct canto_params {
     int n, capacity;
     canto_param *list; // owned, [capacity], in order of place
     int buckets_n;
-    int64_t *bounds; // owned, [buckets_n + 1]: bucket b is [bounds[b], bounds[b + 1])
-    float *values;   // [count] in the arena
-    float *grads;    // [count], or NULL when the model only runs forward
+    int64_t *bounds;  // owned, [buckets_n + 1]: bucket b is [bounds[b], bounds[b + 1])
+    float *values;    // [count] in the arena
+    float *grads;     // [count], or NULL when the model only runs forward
+    uint16_t *halves; // [count]: values as bf16 numbers, for products; NULL: not wanted
 } canto_params;
 
 // --- making: begin, add every parameter bucket by bucket, then allocate ---
@@ -35,8 +36,9 @@ canto_status canto_params_begin(canto_params *params, const canto_device *device
 // Appends a parameter; name, dims, bucket, decays, init and std come from `param`. Buckets must
 // not fall from one call to the next. *id: its index in the list.
 canto_status canto_params_add(canto_params *params, const canto_param *param, int *id);
-// Takes values and, if wanted, gradients from the arena. May measure.
-canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients);
+// Takes values and, if wanted, gradients and halves from the arena. May measure.
+canto_status canto_params_allocate(canto_params *params, canto_arena *arena, bool gradients,
+                                   bool halves);
 void canto_params_destroy(canto_params *params); // also of a zeroed one
 
 // --- using ---
@@ -48,6 +50,9 @@ const canto_param *canto_params_find(const canto_params *params, const char *nam
 // Values and gradients of one parameter, of the device.
 float *canto_params_value(const canto_params *params, int id);
 float *canto_params_grad(const canto_params *params, int id);
+const uint16_t *canto_params_half(const canto_params *params, int id);
+// Halves of a bucket from its values, if there are any.
+void canto_params_round(const canto_params *params, int bucket);
 // Initial values, a pure function of (seed, name, element).
 canto_status canto_params_init(canto_params *params, uint64_t seed);
 

@@ -36,6 +36,25 @@ static canto_status create_surroundings(canto_builder *builder, canto_stack *sta
     return CANTO_OK;
 }
 
+// Room for the operands of the largest product of a block.
+static canto_status create_operands(const canto_builder *builder, canto_stack *stack)
+{
+    const canto_params *params = &stack->params;
+    canto_context *context = &stack->context;
+    int64_t widest = 0;
+    for (int p = 0; p < params->n; p++) {
+        const canto_param *param = &params->list[p];
+        for (int i = 0; param->bucket < stack->config.layers && i < param->dims_n; i++)
+            widest = param->dims[i] > widest ? param->dims[i] : widest;
+    }
+    const int64_t count = canto_layer_rows(builder->tokens) * widest;
+    canto_arena *arena = &builder->arenas->step;
+    CANTO_TRY(canto_arena_array(arena, "left operand in bf16", count, sizeof *context->left,
+                                (void **)&context->left));
+    return canto_arena_array(arena, "right operand in bf16", count, sizeof *context->right,
+                             (void **)&context->right);
+}
+
 canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *desc,
                                 canto_stack *stack)
 {
@@ -44,6 +63,7 @@ canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *de
                                      .params = &stack->params,
                                      .plan = desc->plan,
                                      .gradients = desc->gradients,
+                                     .dtype = desc->plan ? stack->config.dtype : CANTO_F32,
                                      .eps = (float)stack->config.norm_eps};
     canto_builder builder = {.context = &stack->context,
                              .config = &stack->config,
@@ -57,7 +77,9 @@ canto_status canto_stack_create(canto_arenas *arenas, const canto_stack_desc *de
     CANTO_TRY(canto_params_begin(&stack->params, desc->device, stack->config.layers + 1));
     CANTO_TRY(create_blocks(&builder, stack));
     CANTO_TRY(create_surroundings(&builder, stack));
-    return canto_params_allocate(&stack->params, &arenas->params, desc->gradients);
+    if (stack->context.dtype == CANTO_BF16) CANTO_TRY(create_operands(&builder, stack));
+    return canto_params_allocate(&stack->params, &arenas->params, desc->gradients,
+                                 stack->context.dtype == CANTO_BF16);
 }
 
 void canto_stack_destroy(canto_stack *stack)

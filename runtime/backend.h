@@ -1,9 +1,9 @@
 // A backend is a const table of kernels for one kind of device. The cpu table is complete and is
 // the meaning of each slot.
 //
-// A kernel sees neither ranks nor weights: it gets rows, positions and shapes. All arrays are fp32,
-// row-major, token first. All functions are local, deterministic for given inputs and thread count,
-// and allocate nothing.
+// A kernel sees neither ranks nor weights: it gets rows, positions and shapes. All arrays are fp32
+// unless it is said, row-major, token first. All functions are local, deterministic for given
+// inputs and thread count, and allocate nothing.
 // "+=" marks the outputs that accumulate; all others are overwritten. Arrays never overlap unless
 // it is said.
 #ifndef CANTO_RUNTIME_BACKEND_H
@@ -267,6 +267,9 @@ typedef struct canto_kernels {
                      float *z); // z = x * y; z may be either
     void (*scale)(const canto_device *device, int64_t n, float factor, float *x);
     void (*copy)(const canto_device *device, int64_t n, const float *x, float *y); // y = x
+    // y [rows, n] = the nearest bf16 numbers, ties to even, of rows of x at distance stride.
+    void (*narrow)(const canto_device *device, int64_t rows, int64_t n, int64_t stride,
+                   const float *x, uint16_t *y);
     // *sum += sum of squares, in double.
     void (*sum_squares)(const canto_device *device, int64_t n, const float *x, double *sum);
     void (*adamw)(const canto_device *device, int64_t n, const canto_adamw *how, const float *grad,

@@ -39,6 +39,7 @@ const canto_kernel_slot canto_kernel_slots[] = {
     {SLOT(multiply), "lppp"},
     {SLOT(scale), "lfp"},
     {SLOT(copy), "lpp"},
+    {SLOT(narrow), "lllpp"},
     {SLOT(sum_squares), "lpp"},
     {SLOT(adamw), "lapppp"},
     {NULL, 0, NULL},

@@ -43,6 +43,9 @@ void canto_test_close(const char *what, int64_t n, const float *x, const double 
 double canto_test_forward_tolerance(int64_t tokens);
 #define CANTO_TEST_GRADIENT      1e-4
 #define CANTO_TEST_GATE_GRADIENT 2e-4
+// Of a model whose operands are bf16 numbers, against a reference that rounds the same ones: where
+// single precision falls on the other side, one of them is off by its last bit.
+#define CANTO_TEST_MODEL_BF16 4e-3
 
 // Reproducible test data: standard normal numbers, the same for the same name and index.
 void canto_test_fill(const char *name, int64_t n, float *x);

@@ -104,6 +104,8 @@ void CANTO_CPU(multiply)(const canto_device *device, int64_t n, const float *x, 
                          float *z);
 void CANTO_CPU(scale)(const canto_device *device, int64_t n, float factor, float *x);
 void CANTO_CPU(copy)(const canto_device *device, int64_t n, const float *x, float *y);
+void CANTO_CPU(narrow)(const canto_device *device, int64_t rows, int64_t n, int64_t stride,
+                       const float *x, uint16_t *y);
 void CANTO_CPU(sum_squares)(const canto_device *device, int64_t n, const float *x, double *sum);
 void CANTO_CPU(adamw)(const canto_device *device, int64_t n, const canto_adamw *how,
                       const float *grad, float *param, float *first, float *second);

@@ -2,6 +2,7 @@
 // and split over threads when they are long.
 #include "runtime/cpu/cpu.h"
 #include "runtime/cpu/exp.h"
+#include "runtime/cpu/simd.h"
 
 #include <string.h>
 
@@ -102,6 +103,15 @@ void CANTO_CPU(scale)(const canto_device *device, int64_t n, float factor, float
 void CANTO_CPU(copy)(const canto_device *device, int64_t n, const float *x, float *y)
 {
     if (n > 0) memcpy(y, x, sizeof *y * (size_t)n);
+}
+
+void CANTO_CPU(narrow)(const canto_device *device, int64_t rows, int64_t n, int64_t stride,
+                       const float *x, uint16_t *y)
+{
+#pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
+    for (int64_t t = 0; t < rows; t++) {
+        for (int64_t i = 0; i < n; i++) y[t * n + i] = vnarrow(x[t * stride + i]);
+    }
 }
 
 // Summed in a fixed number of slices, so that the number of threads does not change the bits.

@@ -36,6 +36,7 @@ const canto_kernels CANTO_CPU(kernels) = {
     .multiply = CANTO_CPU(multiply),
     .scale = CANTO_CPU(scale),
     .copy = CANTO_CPU(copy),
+    .narrow = CANTO_CPU(narrow),
     .sum_squares = CANTO_CPU(sum_squares),
     .adamw = CANTO_CPU(adamw),
 };

@@ -28,14 +28,29 @@ load helpers
     diff <(field grad_norm_bits "$run_dir-a/metrics.jsonl") <(field grad_norm_bits "$run_dir-b/metrics.jsonl")
 }
 
-@test "one thread and two have the same bits" {
-    for n in 1 2; do
-        export OMP_NUM_THREADS=$n
-        run -0 alone run.dir="$run_dir-$n" train.seq_len=600 train.steps=6
-        [[ "$output" == *"threads $n each"* ]]
+@test "one thread and two have the same bits, of fp32 and of bf16" {
+    for dtype in fp32 bf16; do
+        for n in 1 2; do
+            export OMP_NUM_THREADS=$n
+            run -0 alone run.dir="$run_dir-$dtype-$n" train.dtype=$dtype train.seq_len=600 train.steps=6
+            [[ "$output" == *"threads $n each"* ]]
+        done
+        diff <(field loss_bits "$run_dir-$dtype-1/metrics.jsonl") <(field loss_bits "$run_dir-$dtype-2/metrics.jsonl")
+        diff <(field grad_norm_bits "$run_dir-$dtype-1/metrics.jsonl") <(field grad_norm_bits "$run_dir-$dtype-2/metrics.jsonl")
     done
-    diff <(field loss_bits "$run_dir-1/metrics.jsonl") <(field loss_bits "$run_dir-2/metrics.jsonl")
-    diff <(field grad_norm_bits "$run_dir-1/metrics.jsonl") <(field grad_norm_bits "$run_dir-2/metrics.jsonl")
+}
+
+@test "bf16: the losses of fp32 to a hundredth and not to the bit, on 1 and on 3 ranks; a run keeps its precision" {
+    run -0 train 1 run.dir="$run_dir-fp32"
+    for n in 1 3; do
+        run -0 train $n run.dir="$run_dir-$n" train.dtype=bf16
+        [[ "$output" == *"products of bf16 numbers"* ]]
+        for d in fp32 $n; do field loss "$run_dir-$d/metrics.jsonl" > "$BATS_TEST_TMPDIR/loss-$d"; done
+        closer "$BATS_TEST_TMPDIR/loss-fp32" "$BATS_TEST_TMPDIR/loss-$n" 1e-2
+        run ! closer "$BATS_TEST_TMPDIR/loss-fp32" "$BATS_TEST_TMPDIR/loss-$n" 1e-6
+    done
+    run -2 train 1 run.dir="$run_dir-fp32" train.dtype=bf16 train.steps=30
+    [[ "$output" == *train.dtype* ]]
 }
 
 @test "stopped and continued on the same ranks, whatever is recomputed: the same bits as without a stop" {

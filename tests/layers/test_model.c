@@ -41,7 +41,8 @@ static double *widen(int64_t n, const float *x)
     return wide;
 }
 
-static void check_gradients(int which, canto_recompute recompute, canto_documents documents)
+static void check_gradients(int which, canto_dtype dtype, canto_recompute recompute,
+                            canto_documents documents)
 {
     canto_model_config config;
     canto_comm *self;
@@ -50,6 +51,7 @@ static void check_gradients(int which, canto_recompute recompute, canto_document
     int32_t *tokens = malloc(sizeof *tokens * (size_t)n);
     int32_t *targets = malloc(sizeof *targets * (size_t)n);
     models_config(which, &config);
+    config.dtype = dtype;
     config.recompute = recompute;
     models_text(&config, n, documents.n, documents.starts, tokens, targets);
     trainer_desc desc = describe(&config);
@@ -65,9 +67,15 @@ static void check_gradients(int which, canto_recompute recompute, canto_document
                                  n,       tokens,   targets};
     const double expected = canto_ref_model_loss(&ref, 0.125, gradient);
     const double loss = trainer_gradients(&t, 0.125f);
-    if (!(fabs(loss - expected) <= 2e-6 * expected))
+    if (!(fabs(loss - expected) <= (dtype == CANTO_BF16 ? 1e-4 : 2e-6) * expected))
         fail_msg("%s: loss %.9g, reference %.9g", models_name(which), loss, expected);
     trainer_compare(&t, models_name(which), gradient);
+    if (dtype == CANTO_BF16) {
+        config.dtype = CANTO_F32;
+        const double exact = canto_ref_model_loss(&ref, 1, NULL);
+        config.dtype = CANTO_BF16;
+        assert_true(fabs(loss - exact) > 1e-6 * exact && fabs(loss - exact) < 1e-2 * exact);
+    }
 
     // The same again adds to the gradients; without zeroing they are doubled.
     double again;
@@ -88,7 +96,16 @@ static void test_gradients(void **state)
     (void)state;
     const canto_documents documents = {4, starts};
     for (int which = 0; which < MODELS_N; which++)
-        check_gradients(which, CANTO_RECOMPUTE_NONE, documents);
+        check_gradients(which, CANTO_F32, CANTO_RECOMPUTE_NONE, documents);
+}
+
+// Rounded operands show, and no more than they may.
+static void test_gradients_of_bf16(void **state)
+{
+    (void)state;
+    const canto_documents documents = {4, starts};
+    for (int which = 0; which < MODELS_N; which++)
+        check_gradients(which, CANTO_BF16, CANTO_RECOMPUTE_NONE, documents);
 }
 
 static void test_gradients_of_more_rows(void **state)
@@ -96,7 +113,9 @@ static void test_gradients_of_more_rows(void **state)
     (void)state;
     const canto_documents documents = {4, long_starts};
     for (int which = 0; which < MODELS_N; which++)
-        check_gradients(which, which % 2 ? CANTO_RECOMPUTE_BLOCK : CANTO_RECOMPUTE_NONE, documents);
+        check_gradients(which, CANTO_F32, which % 2 ? CANTO_RECOMPUTE_BLOCK : CANTO_RECOMPUTE_NONE,
+                        documents);
+    check_gradients(6, CANTO_BF16, CANTO_RECOMPUTE_NONE, documents);
 }
 
 // A model for evaluation gives the same loss, has no gradients and needs less memory.
@@ -200,10 +219,11 @@ static void test_large_vocabulary(void **state)
     trainer t;
     int32_t tokens[TOKENS], targets[TOKENS];
     const canto_documents documents = {4, starts};
-    for (int tied = 0; tied < 2; tied++) {
+    for (int i = 0; i < 3; i++) {
         models_config(5, &config);
         config.vocab = 70000;
-        config.tied = tied;
+        config.tied = i == 1;
+        config.dtype = i == 2 ? CANTO_BF16 : CANTO_F32;
         models_text(&config, TOKENS, 4, starts, tokens, targets);
         const trainer_desc desc = describe(&config);
         CANTO_TEST_OK(canto_comm_self_open(&self));
@@ -218,7 +238,7 @@ static void test_large_vocabulary(void **state)
                                      TOKENS,  tokens,   targets};
         const double expected = canto_ref_model_loss(&ref, 1, gradient);
         const double loss = trainer_gradients(&t, 1);
-        assert_true(fabs(loss - expected) <= 2e-6 * expected);
+        assert_true(fabs(loss - expected) <= (i == 2 ? 1e-4 : 2e-6) * expected);
         trainer_compare(&t, "vocabulary of 70000", gradient);
         free(values), free(gradient);
         trainer_close(&t);
@@ -229,9 +249,13 @@ static void test_large_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients),    cmocka_unit_test(test_gradients_of_more_rows),
-        cmocka_unit_test(test_forward_only), cmocka_unit_test(test_causal),
-        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_gradients_of_bf16),
+        cmocka_unit_test(test_gradients_of_more_rows),
+        cmocka_unit_test(test_forward_only),
+        cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_large_vocabulary),
     };
     return cmocka_run_group_tests_name("layers.model", tests, NULL, NULL);
 }

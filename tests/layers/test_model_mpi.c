@@ -51,7 +51,8 @@ static double add_reference(const canto_model_config *config, const trainer *t,
     return loss;
 }
 
-static void check_gradients(int which, int variant, const canto_documents *documents)
+static void check_gradients(int which, canto_dtype dtype, int variant,
+                            const canto_documents *documents)
 {
     canto_model_config config;
     trainer t;
@@ -59,6 +60,7 @@ static void check_gradients(int which, int variant, const canto_documents *docum
     char what[160];
     const int64_t n = documents->starts[documents->n];
     models_config(which, &config);
+    config.dtype = dtype;
     models_text(&config, n, documents->n, documents->starts, tokens, targets);
     const trainer_desc desc = describe(&config, variant, n);
     trainer_open(&t, canto_test_world, &desc);
@@ -68,7 +70,7 @@ static void check_gradients(int which, int variant, const canto_documents *docum
     const double loss = trainer_gradients(&t, 0.25f);
     snprintf(what, sizeof what, "%s, %lld tokens, %s, %s", models_name(which), (long long)n,
              variant % 2 ? "zigzag" : "contiguous", desc.softmax->name);
-    if (!(fabs(loss - expected) <= 2e-6 * expected))
+    if (!(fabs(loss - expected) <= (dtype == CANTO_BF16 ? 1e-4 : 2e-6) * expected))
         fail_msg("%s: loss %.9g, reference %.9g", what, loss, expected);
     trainer_compare(&t, what, gradient);
     free(gradient);
@@ -83,9 +85,12 @@ static void test_gradients(void **state)
     static const int64_t few[] = {0, 3};
     for (int which = 0; which < MODELS_N; which++) {
         for (int variant = 0; variant < 4; variant++)
-            check_gradients(which, variant, &(canto_documents){4, starts});
-        check_gradients(which, which, &(canto_documents){1, whole});
-        check_gradients(which, which, &(canto_documents){1, few}); // ranks without tokens
+            check_gradients(which, CANTO_F32, variant, &(canto_documents){4, starts});
+        check_gradients(which, CANTO_F32, which, &(canto_documents){1, whole});
+        check_gradients(which, CANTO_F32, which,
+                        &(canto_documents){1, few}); // ranks without tokens
+        check_gradients(which, CANTO_BF16, which, &(canto_documents){4, starts});
+        check_gradients(which, CANTO_BF16, which, &(canto_documents){1, few});
     }
 }
 

@@ -60,7 +60,7 @@ static void open_setup(setup *s)
         {.name = "b", .dims_n = 1, .dims = {B}, .bucket = 0, .decays = false},
         {.name = "c", .dims_n = 1, .dims = {A}, .bucket = 1, .decays = true}};
     for (int i = 0; i < 3; i++) CANTO_TEST_OK(canto_params_add(&s->params, &list[i], &id));
-    CANTO_TEST_OK(canto_params_allocate(&s->params, &s->arena, true));
+    CANTO_TEST_OK(canto_params_allocate(&s->params, &s->arena, true, false));
     CANTO_TEST_OK(canto_grad_create(&s->arena, &s->arena, s->comm, canto_device_cpu(), 2,
                                     s->params.bounds, s->params.grads, &s->grad));
     CANTO_TEST_OK(canto_optimizer_create(&s->arena, &config, &s->params, &s->grad,

@@ -110,12 +110,14 @@ static void compare(const char *what, const outcome *kept, const outcome *recall
     assert_int_equal(recalled->allocations, 0);
 }
 
-static void check_bits(int which, const division *how, const canto_documents *documents)
+static void check_bits(int which, canto_dtype dtype, const division *how,
+                       const canto_documents *documents)
 {
     outcome outcomes[CHOICES_N];
     canto_model_config config;
     int32_t tokens[TOKENS], targets[TOKENS];
     models_config(which, &config);
+    config.dtype = dtype;
     models_text(&config, TOKENS, documents->n, documents->starts, tokens, targets);
     for (int choice = 0; choice < CHOICES_N; choice++) {
         trainer t;
@@ -139,8 +141,10 @@ static void test_bits(void **state)
     division divisions[DIVISIONS_MAX];
     const int divisions_n = list_divisions(divisions);
     for (int which = 0; which < MODELS_N; which++) {
-        for (int d = 0; d < divisions_n; d++) check_bits(which, &divisions[d], &texts[0]);
-        check_bits(which, &divisions[which % divisions_n], &texts[1]);
+        for (int d = 0; d < divisions_n; d++)
+            check_bits(which, CANTO_F32, &divisions[d], &texts[0]);
+        check_bits(which, CANTO_F32, &divisions[which % divisions_n], &texts[1]);
+        check_bits(which, CANTO_BF16, &divisions[which % divisions_n], &texts[0]);
     }
 }
 

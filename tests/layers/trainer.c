@@ -103,6 +103,8 @@ double trainer_step(trainer *t, int64_t step, int64_t targets_n)
 
 void trainer_compare(const trainer *t, const char *what, const double *gradient)
 {
+    const double tolerance =
+        t->desc.config->dtype == CANTO_BF16 ? CANTO_TEST_MODEL_BF16 : CANTO_TEST_GRADIENT;
     float *grads = canto_test_take_down(t->params->grads, canto_params_count(t->params));
     for (int p = 0; p < t->params->n; p++) {
         const canto_param *param = &t->params->list[p];
@@ -117,7 +119,7 @@ void trainer_compare(const trainer *t, const char *what, const double *gradient)
             const double difference = fabs(grads[i] - gradient[i]);
             error = difference <= INFINITY ? fmax(error, difference) : INFINITY;
         }
-        if (!(error <= CANTO_TEST_GRADIENT * largest))
+        if (!(error <= tolerance * largest))
             fail_msg("%s: gradient of %s: error %.3g of %.3g", what, param->name, error, largest);
     }
     free(grads);

@@ -5,6 +5,7 @@
 #include "tests/ref/mixers.h"
 #include "tests/ref/rowwise.h"
 #include "tests/ref/softmax.h"
+#include "tests/ref/widen.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -58,11 +59,26 @@ static double *gradient(const run *r, const char *name)
 
 // --- pieces of a block ---
 
+// What a product reads: x, rounded where its operands are bf16 numbers.
+static const double *operand(run *r, int64_t n, const double *x)
+{
+    if (r->model->config->dtype != CANTO_BF16) return x;
+    double *rounded = take(r, n);
+    for (int64_t i = 0; i < n; i++) rounded[i] = canto_ref_bf16(x[i]);
+    return rounded;
+}
+
+static const double *weights(run *r, const char *name)
+{
+    return operand(r, find(r, name)->count, value(r, name));
+}
+
 static double *product(run *r, const char *name, const double *x)
 {
     const canto_param *w = find(r, name);
     double *y = take(r, r->tokens * w->dims[1]);
-    canto_ref_gemm(false, false, r->tokens, w->dims[1], w->dims[0], 1, x, value(r, name), y);
+    canto_ref_gemm(false, false, r->tokens, w->dims[1], w->dims[0], 1,
+                   operand(r, r->tokens * w->dims[0], x), weights(r, name), y);
     return y;
 }
 
@@ -71,8 +87,11 @@ static void product_backward(run *r, const char *name, const double *x, const do
                              double *dx)
 {
     const canto_param *w = find(r, name);
-    canto_ref_gemm(true, false, w->dims[0], w->dims[1], r->tokens, 1, x, dy, gradient(r, name));
-    canto_ref_gemm(false, true, r->tokens, w->dims[0], w->dims[1], 1, dy, value(r, name), dx);
+    const double *left = operand(r, r->tokens * w->dims[0], x);
+    const double *right = operand(r, r->tokens * w->dims[1], dy);
+    canto_ref_gemm(true, false, w->dims[0], w->dims[1], r->tokens, 1, left, right,
+                   gradient(r, name));
+    canto_ref_gemm(false, true, r->tokens, w->dims[0], w->dims[1], 1, right, weights(r, name), dx);
 }
 
 static double *norm(run *r, const char *name, const double *x)
@@ -429,7 +448,8 @@ static double *head(run *r, const double *normed)
 {
     const int64_t vocab = r->model->config->vocab;
     double *logits = take(r, r->tokens * vocab);
-    canto_ref_gemm(false, true, r->tokens, vocab, r->d, 1, normed, value(r, head_name(r)), logits);
+    canto_ref_gemm(false, true, r->tokens, vocab, r->d, 1, operand(r, r->tokens * r->d, normed),
+                   weights(r, head_name(r)), logits);
     return logits;
 }
 
@@ -461,9 +481,10 @@ double canto_ref_model_loss(const canto_ref_model *model, double scale, double *
     if (dvalues) {
         double *dnormed = take(&r, r.tokens * r.d);
         double *dstream = take(&r, r.tokens * r.d);
-        canto_ref_gemm(true, false, vocab, r.d, r.tokens, 1, dlogits, normed,
-                       gradient(&r, head_name(&r)));
-        canto_ref_gemm(false, false, r.tokens, r.d, vocab, 1, dlogits, value(&r, head_name(&r)),
+        const double *left = operand(&r, r.tokens * vocab, dlogits);
+        canto_ref_gemm(true, false, vocab, r.d, r.tokens, 1, left,
+                       operand(&r, r.tokens * r.d, normed), gradient(&r, head_name(&r)));
+        canto_ref_gemm(false, false, r.tokens, r.d, vocab, 1, left, weights(&r, head_name(&r)),
                        dnormed);
         norm_backward(&r, "norm.weight", x[layers], dnormed, dstream);
         for (r.layer = layers - 1; r.layer >= 0; r.layer--) block_backward(&r, x[r.layer], dstream);
