@@ -15,8 +15,10 @@
 #include <string.h>
 
 enum {
-    KEYS = 16,     // of a block
-    LANES_ALL = 64 // of all tasks side by side, each of which has one or more
+    KEYS = 16,                      // of a block
+    LANES_ALL = 64,                 // of all tasks side by side, each of which has one or more
+    SIDE = REGISTERS == 32 ? 4 : 2, // lanes of a task that read four rows together
+    AHEAD = 12                      // keys between what is read and what is asked for
 };
 
 // The largest score so far is none.
@@ -30,6 +32,7 @@ typedef struct space {
     float largest[LANES_ALL], sum[LANES_ALL];
     canto_attention_task tasks[LANES_ALL];
     int tasks_n;
+    int64_t end; // of the keys
 } space;
 
 _Static_assert(sizeof(space) <= CANTO_KERNEL_STACK, "threads have room for it");
@@ -51,23 +54,64 @@ static float dot(int n, const float *x, const float *y)
     return vsum(all) + rest;
 }
 
-// The same of four rows.
-static __attribute__((noinline)) void dot_four(int n, const float *x, const float *rows,
-                                               int64_t stride, float *scores)
+// The sums of lanes of four vectors, in the order of vsum: blocks of h lanes change places across
+// two vectors, so that one addition serves both.
+CANTO_INLINE void sum_four(const vf v[4], float sums[4])
 {
-    vf all[4] = {vset(0), vset(0), vset(0), vset(0)};
-    float rest[4] = {0};
-    int c = 0;
-    for (; c + LANES <= n; c += LANES) {
-        const vf own = vload(x + c);
+    vf left[4] = {v[0], v[1], v[2], v[3]};
+    int n = 4;
+    CANTO_UNROLL
+    for (int h = LANES / 2; h > 0; h /= 2) {
+        vi low = {0}, high = {0};
         CANTO_UNROLL
-        for (int r = 0; r < 4; r++) all[r] += own * vload(rows + r * stride + c);
-    }
-    for (; c < n; c++) {
-        for (int r = 0; r < 4; r++) rest[r] += x[c] * rows[r * stride + c];
+        for (int l = 0; l < LANES; l++) {
+            const int other = n > 1 ? LANES : 0; // the second vector, or the same one
+            low[l] = l & h ? other + l - h : l;
+            high[l] = l & h ? other + l : l + h;
+        }
+        CANTO_UNROLL
+        for (int i = 0; i < (n + 1) / 2; i++) {
+            const vf a = left[n > 1 ? 2 * i : 0], b = left[n > 1 ? 2 * i + 1 : 0];
+            left[i] = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+        }
+        if (n > 1) n /= 2;
     }
     CANTO_UNROLL
-    for (int r = 0; r < 4; r++) scores[r] = vsum(all[r]) + rest[r];
+    for (int r = 0; r < 4; r++) sums[r] = left[0][(r & 1) * (LANES / 2) + (r >> 1) * (LANES / 4)];
+}
+
+// The same of four rows and some lanes, whose queries lie at a distance, and so do their scores.
+CANTO_INLINE void dot_four(const int lanes, int n, const float *x, const float *rows,
+                           int64_t stride, float *scores)
+{
+    vf all[SIDE][4];
+    int c = 0;
+    CANTO_UNROLL
+    for (int i = 0; i < lanes; i++) {
+        CANTO_UNROLL
+        for (int r = 0; r < 4; r++) all[i][r] = vset(0);
+    }
+    for (; c + LANES <= n; c += LANES) {
+        vf row[4];
+        CANTO_UNROLL
+        for (int r = 0; r < 4; r++) row[r] = vload(rows + r * stride + c);
+        CANTO_UNROLL
+        for (int i = 0; i < lanes; i++) {
+            const vf own = vload(x + i * CANTO_HEAD_DIM_MAX + c);
+            CANTO_UNROLL
+            for (int r = 0; r < 4; r++) all[i][r] += own * row[r];
+        }
+    }
+    CANTO_UNROLL
+    for (int i = 0; i < lanes; i++) sum_four(all[i], scores + i * KEYS);
+    for (int i = 0; c < n && i < lanes; i++) {
+        for (int r = 0; r < 4; r++) {
+            float rest = 0;
+            for (int e = c; e < n; e++)
+                rest += x[i * CANTO_HEAD_DIM_MAX + e] * rows[r * stride + e];
+            scores[i * KEYS + r] += rest;
+        }
+    }
 }
 
 // Four rows that will be read soon.
@@ -79,12 +123,11 @@ static void ask_for_four(int n, const float *rows, int64_t stride)
     }
 }
 
-// out += weights' rows, of four keys, for one lane or two whose weights and outputs lie at a
-// distance.
+// out += weights' rows, of four keys, for some lanes whose weights and outputs lie at a distance.
 CANTO_INLINE void add_four(const int lanes, int n, const float *weights, const float *rows,
                            int64_t stride, float *out)
 {
-    vf w[2][4];
+    vf w[SIDE][4];
     CANTO_UNROLL
     for (int i = 0; i < lanes; i++) {
         CANTO_UNROLL
@@ -114,16 +157,27 @@ CANTO_INLINE void add_four(const int lanes, int n, const float *weights, const f
 }
 
 // Functions of their own: they need all registers.
-static __attribute__((noinline)) void add_to_one(int n, const float *weights, const float *rows,
-                                                 int64_t stride, float *out)
-{
-    add_four(1, n, weights, rows, stride, out);
-}
+#define SIDE_BY_SIDE(lanes)                                                                        \
+    static __attribute__((noinline)) void dot_##lanes(int n, const float *x, const float *rows,    \
+                                                      int64_t stride, float *scores)               \
+    {                                                                                              \
+        dot_four(lanes, n, x, rows, stride, scores);                                               \
+    }                                                                                              \
+    static __attribute__((noinline)) void add_##lanes(                                             \
+        int n, const float *weights, const float *rows, int64_t stride, float *out)                \
+    {                                                                                              \
+        add_four(lanes, n, weights, rows, stride, out);                                            \
+    }
+SIDE_BY_SIDE(1)
+SIDE_BY_SIDE(2)
+SIDE_BY_SIDE(4)
 
-static __attribute__((noinline)) void add_to_two(int n, const float *weights, const float *rows,
-                                                 int64_t stride, float *out)
+// How many lanes from lane i on go side by side: 4, 2 or 1.
+static int side_of(int i, int end)
 {
-    add_four(2, n, weights, rows, stride, out);
+    int side = SIDE;
+    while (i + side > end) side /= 2;
+    return side;
 }
 
 static void add_one(int n, float weight, const float *row, float *out)
@@ -150,14 +204,16 @@ static void weigh(int at, int value_dim, space *s)
     for (int k = seen.begin; k < seen.end; k++) s->sum[at] += scores[k];
 }
 
-// Whether all of four keys are seen.
-static bool sees(canto_range seen, int k)
+// Whether all of four keys are seen by all of some lanes.
+static bool see(const canto_range *seen, int lanes, int k)
 {
-    return seen.begin <= k && k + 4 <= seen.end;
+    bool all = true;
+    for (int i = 0; i < lanes; i++) all = all && seen[i].begin <= k && k + 4 <= seen[i].end;
+    return all;
 }
 
 // Four keys at a time, all heads of each: so memory is read in order. A dot product is the same sum
-// alone and among four.
+// alone, among four, and with other lanes beside it.
 static void find_scores(const float *kv, int64_t k0, int keys, space *s)
 {
     for (int k = 0; k < keys; k += 4) {
@@ -166,14 +222,18 @@ static void find_scores(const float *kv, int64_t k0, int keys, space *s)
             const int n = task->shape->key_dim;
             const int64_t stride = canto_attention_kv_width(task->shape);
             const float *rows = kv + canto_attention_key_at(task, k0 + k);
-            if (k + 8 <= keys) ask_for_four(n, rows + 4 * stride, stride);
-            for (int i = at; i < at + task->lanes; i++) {
-                const canto_range seen = s->seen[i];
+            if (k0 + k + AHEAD + 4 <= s->end) ask_for_four(n, rows + AHEAD * stride, stride);
+            for (int i = at, side; i < at + task->lanes; i += side) {
                 const float *query = s->queries + (int64_t)i * CANTO_HEAD_DIM_MAX;
-                if (sees(seen, k)) {
-                    dot_four(n, query, rows, stride, s->scores[i] + k);
+                side = side_of(i, at + task->lanes);
+                if (!see(s->seen + i, side, k)) side = 1;
+                if (see(s->seen + i, side, k)) {
+                    (side == 4   ? dot_4
+                     : side == 2 ? dot_2
+                                 : dot_1)(n, query, rows, stride, s->scores[i] + k);
                     continue;
                 }
+                const canto_range seen = s->seen[i];
                 for (int j = k < seen.begin ? seen.begin : k; j < k + 4 && j < seen.end; j++)
                     s->scores[i][j] = dot(n, query, rows + (j - k) * stride);
             }
@@ -190,18 +250,20 @@ static void add_values(const float *kv, int64_t k0, int keys, space *s)
             const int n = task->shape->value_dim;
             const int64_t stride = canto_attention_kv_width(task->shape);
             const float *values = kv + canto_attention_value_at(task, k0 + k);
-            for (int i = at; i < at + task->lanes; i++) {
-                const canto_range seen = s->seen[i];
+            if (k0 + k + AHEAD + 4 <= s->end) ask_for_four(n, values + AHEAD * stride, stride);
+            for (int i = at, side; i < at + task->lanes; i += side) {
                 float *out = s->out + (int64_t)i * CANTO_HEAD_DIM_MAX;
-                if (sees(seen, k) && i + 1 < at + task->lanes && sees(s->seen[i + 1], k)) {
-                    add_to_two(n, s->scores[i] + k, values, stride, out);
-                    i++;
-                } else if (sees(seen, k)) {
-                    add_to_one(n, s->scores[i] + k, values, stride, out);
-                } else {
-                    for (int j = k < seen.begin ? seen.begin : k; j < k + 4 && j < seen.end; j++)
-                        add_one(n, s->scores[i][j], values + (j - k) * stride, out);
+                side = side_of(i, at + task->lanes);
+                if (!see(s->seen + i, side, k)) side = 1;
+                if (see(s->seen + i, side, k)) {
+                    (side == 4   ? add_4
+                     : side == 2 ? add_2
+                                 : add_1)(n, s->scores[i] + k, values, stride, out);
+                    continue;
                 }
+                const canto_range seen = s->seen[i];
+                for (int j = k < seen.begin ? seen.begin : k; j < k + 4 && j < seen.end; j++)
+                    add_one(n, s->scores[i][j], values + (j - k) * stride, out);
             }
         }
     }
@@ -277,6 +339,7 @@ static void run_heads(const canto_attention_shape *shape, const canto_band *tile
         int64_t k0, k1;
         canto_attention_keys(&s.tasks[0], &k0, &k1);
         if (k0 >= k1) return;
+        s.end = k1;
         begin(q, &s);
         for (; k0 < k1; k0 += KEYS) add_block(kv, k0, k1 - k0 < KEYS ? (int)(k1 - k0) : KEYS, &s);
         finish(&s, o, lse);
