@@ -11,7 +11,9 @@ options_of() { # COMMAND: as its own help lists them
 
 @test "version and help" {
     run -0 "$canto" --version
-    [[ "$output" == *"HDF5"* ]]
+    [[ "$output" == *"HDF5"*"kernels of level "*", products by "[a-zA-Z]*" "[0-9.]* ]]
+    run -0 env CANTO_ISA=portable "$canto" --version
+    [[ "$output" == *"kernels of level portable, "* ]]
     run -0 "$canto" --help
     [[ "$output" == *"75"* ]]
     [ "$(commands | wc -l)" -ge 10 ]
