@@ -53,19 +53,25 @@ static void run_sgemm(void *of)
     bench->level->roofs->sgemm(false, LARGE, LARGE, LARGE, bench->a, bench->b, bench->c);
 }
 
+static void look_at_fma(canto_bench *bench)
+{
+    const canto_cpu_roofs *roofs = bench->level->roofs;
+    const double start_s = canto_clock_s();
+    sink = roofs->fma(FMA_ROUNDS);
+    const double spent_s = canto_clock_s() - start_s;
+    bench->fma = fmax(bench->fma, 1e-9 * FMA_ROUNDS * roofs->fma_flops / spent_s);
+}
+
 // Best rates of the FMA loop and of the large sgemm, in turns.
 static void find_roofs(canto_bench *bench)
 {
-    const canto_cpu_roofs *roofs = bench->level->roofs;
     run_sgemm(bench);
     for (int i = 0; i < BEST_OF; i++) {
+        look_at_fma(bench);
         const double start_s = canto_clock_s();
-        sink = roofs->fma(FMA_ROUNDS);
-        const double middle_s = canto_clock_s();
         run_sgemm(bench);
-        const double end_s = canto_clock_s();
-        bench->fma = fmax(bench->fma, 1e-9 * FMA_ROUNDS * roofs->fma_flops / (middle_s - start_s));
-        bench->sgemm = fmax(bench->sgemm, 1e-9 * bench->gemm.amount / (end_s - middle_s));
+        const double spent_s = canto_clock_s() - start_s;
+        bench->sgemm = fmax(bench->sgemm, 1e-9 * bench->gemm.amount / spent_s);
     }
     if (bench->sgemm < 0.8 * bench->fma)
         snprintf(
@@ -118,6 +124,17 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+// Nothing is faster than the roof; but a clock may be than it was when the roof was measured.
+static void check_roof(canto_bench *bench, const canto_bench_row *row)
+{
+    for (int i = 0; i < BEST_OF && row->ours > 1.05 * bench->fma * bench->threads; i++)
+        look_at_fma(bench);
+    const double roof = bench->fma * bench->threads;
+    if (row->ours > 1.05 * roof && !*bench->void_because)
+        snprintf(bench->void_because, sizeof bench->void_because,
+                 "%s: %.1f GFLOP/s lie above the FMA roof of %.1f", row->name, row->ours, roof);
+}
+
 void canto_bench_pair(canto_bench *bench, canto_bench_row row, canto_bench_work ours,
                       canto_bench_work theirs)
 {
@@ -138,10 +155,7 @@ void canto_bench_pair(canto_bench *bench, canto_bench_row row, canto_bench_work 
     row.high = ratios[n - 1 - n / 10];
     row.ours = our[n / 2];
     row.theirs = their[n / 2];
-    const double roof = bench->fma * bench->threads;
-    if (strcmp(row.unit, "GFLOP/s") == 0 && row.ours > 1.05 * roof && !*bench->void_because)
-        snprintf(bench->void_because, sizeof bench->void_because,
-                 "%s: %.1f GFLOP/s lie above the FMA roof of %.1f", row.name, row.ours, roof);
+    if (strcmp(row.unit, "GFLOP/s") == 0) check_roof(bench, &row);
     canto_bench_add(bench, row);
 }
 
