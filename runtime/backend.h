@@ -141,7 +141,7 @@ typedef struct canto_device canto_device;
 typedef struct canto_kernels {
     const char *name; // "cpu"
 
-    // See canto_gemm_shape. The cuda backend has fp32 alone yet: bf16 is an error of its queue.
+    // See canto_gemm_shape.
     void (*gemm)(const canto_device *device, const canto_gemm_shape *shape, const void *a,
                  const void *b, void *c);
 

@@ -232,8 +232,13 @@ void canto_cuda_gemm(const canto_device *device, const canto_gemm_shape *shape, 
     const cublasOperation_t op_a = s->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = s->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const float alpha = 1, beta = s->adds ? 1 : 0;
-    cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (s->in == CANTO_F32 && s->out == CANTO_F32)
+    cublasStatus_t status;
+    if (s->in == CANTO_BF16)
+        status = cublasGemmEx_64(cuda->cublas, op_b, op_a, s->n, s->m, s->k, &alpha, b, CUDA_R_16BF,
+                                 s->ldb, a, CUDA_R_16BF, s->lda, &beta, c,
+                                 s->out == CANTO_BF16 ? CUDA_R_16BF : CUDA_R_32F, s->ldc,
+                                 CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    else
         status = cublasSgemm_64(cuda->cublas, op_b, op_a, s->n, s->m, s->k, &alpha, b, s->ldb, a,
                                 s->lda, &beta, c, s->ldc);
     if (status != CUBLAS_STATUS_SUCCESS)

@@ -10,6 +10,7 @@ extern "C" {
 #include "runtime/cuda/launch.cuh"
 
 #include <math.h>
+#include <string.h>
 
 enum { THREADS = CANTO_CUDA_THREADS };
 
@@ -219,6 +220,18 @@ static __global__ void embed_backward(int64_t n, int64_t tokens, const int32_t *
     }
 }
 
+// To the nearest, ties to even; a NaN stays one.
+static __global__ void narrow(int64_t count, int64_t n, int64_t stride, const float *x, uint16_t *y)
+{
+    for (int64_t i = first_element(); i < count; i += all_threads()) {
+        const float value = x[i / n * stride + i % n];
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+        y[i] = (uint16_t)((value == value ? rounded : bits | 0x400000u) >> 16);
+    }
+}
+
 extern "C" void canto_cuda_fill(const canto_device *device, int64_t n, float value, float *x)
 {
     each_element(device, "fill", n, fill, value, x);
@@ -243,6 +256,12 @@ extern "C" void canto_cuda_scale(const canto_device *device, int64_t n, float fa
 extern "C" void canto_cuda_copy(const canto_device *device, int64_t n, const float *x, float *y)
 {
     each_element(device, "copy", n, copy, x, y);
+}
+
+extern "C" void canto_cuda_narrow(const canto_device *device, int64_t rows, int64_t n,
+                                  int64_t stride, const float *x, uint16_t *y)
+{
+    each_element(device, "narrow", rows * n, narrow, n, stride, x, y);
 }
 
 extern "C" void canto_cuda_adamw(const canto_device *device, int64_t n, const canto_adamw *how,

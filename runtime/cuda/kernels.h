@@ -47,6 +47,8 @@ void canto_cuda_multiply(const canto_device *device, int64_t n, const float *x, 
                          float *z);
 void canto_cuda_scale(const canto_device *device, int64_t n, float factor, float *x);
 void canto_cuda_copy(const canto_device *device, int64_t n, const float *x, float *y);
+void canto_cuda_narrow(const canto_device *device, int64_t rows, int64_t n, int64_t stride,
+                       const float *x, uint16_t *y);
 void canto_cuda_sum_squares(const canto_device *device, int64_t n, const float *x, double *sum);
 void canto_cuda_adamw(const canto_device *device, int64_t n, const canto_adamw *how,
                       const float *grad, float *param, float *first, float *second);

@@ -23,6 +23,7 @@ const canto_kernels canto_kernels_cuda = {
     .multiply = canto_cuda_multiply,
     .scale = canto_cuda_scale,
     .copy = canto_cuda_copy,
+    .narrow = canto_cuda_narrow,
     .sum_squares = canto_cuda_sum_squares,
     .adamw = canto_cuda_adamw,
 };

@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <cublas_v2.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct cublasContext {
     struct CUstream_st *stream;
@@ -70,7 +71,37 @@ typedef struct product {
     int64_t m, n, k, lda, ldb, ldc;
     float alpha, beta;
     void *a, *b, *c; // places
+    size_t in, out;  // bytes of a number of the operands, and of the result
 } product;
+
+static float number_at(const product *p, const void *matrix, int64_t i)
+{
+    if (p->in == sizeof(float)) return ((const float *)matrix)[i];
+    const uint32_t bits = (uint32_t)((const uint16_t *)matrix)[i] << 16;
+    float out;
+    memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+// Of bf16 numbers with a result of fp32 ones, by its definition.
+static canto_status run_bf16(void *argument, bool *done)
+{
+    const product *p = argument;
+    for (int64_t j = 0; j < p->n; j++) {
+        for (int64_t i = 0; i < p->m; i++) {
+            double sum = 0;
+            for (int64_t l = 0; l < p->k; l++)
+                sum += (double)number_at(
+                           p, p->a, p->trans_a == CblasTrans ? i * p->lda + l : l * p->lda + i) *
+                       (double)number_at(
+                           p, p->b, p->trans_b == CblasTrans ? l * p->ldb + j : j * p->ldb + l);
+            float *c = (float *)p->c + j * p->ldc + i;
+            *c = (float)(p->alpha * sum + (p->beta == 0 ? 0 : (double)p->beta * *c));
+        }
+    }
+    *done = true;
+    return CANTO_OK;
+}
 
 static canto_status run_product(void *argument, bool *done)
 {
@@ -84,7 +115,7 @@ static canto_status run_product(void *argument, bool *done)
 
 // Where a matrix of `columns` columns at distance ld, `rows` numbers each, lies.
 static canto_status place(const char *what, const void *address, int64_t rows, int64_t columns,
-                          int64_t ld, void **out)
+                          int64_t ld, size_t bytes, void **out)
 {
     CANTO_CHECK(ld >= (rows > 1 ? rows : 1), "cublasSgemm: %s: columns of %lld at distance %lld",
                 what, (long long)rows, (long long)ld);
@@ -92,15 +123,30 @@ static canto_status place(const char *what, const void *address, int64_t rows, i
     if (rows == 0 || columns == 0) return CANTO_OK;
     const int64_t numbers = (columns - 1) * ld + rows;
     return canto_shadow_translate(&canto_doubles_state.memory, what, address,
-                                  (size_t)numbers * sizeof(float), out);
+                                  (size_t)numbers * bytes, out);
 }
 
-static canto_status find_places(product *p, const float *a, const float *b, float *c)
+static canto_status find_places(product *p, const void *a, const void *b, void *c)
 {
     const bool ta = p->trans_a == CblasTrans, tb = p->trans_b == CblasTrans;
-    CANTO_TRY(place("the first matrix", a, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, &p->a));
-    CANTO_TRY(place("the second matrix", b, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, &p->b));
-    return place("the result", c, p->m, p->n, p->ldc, &p->c);
+    CANTO_TRY(
+        place("the first matrix", a, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->in, &p->a));
+    CANTO_TRY(
+        place("the second matrix", b, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->in, &p->b));
+    return place("the result", c, p->m, p->n, p->ldc, p->out, &p->c);
+}
+
+static cublasStatus_t put(cublasHandle_t handle, product *p,
+                          canto_status (*run)(void *argument, bool *done), const void *a,
+                          const void *b, void *c)
+{
+    canto_status status = find_places(p, a, b, c);
+    if (status == CANTO_OK)
+        status = canto_shadow_put(canto_doubles_state.streams, handle->stream->number, "gemm", run,
+                                  sizeof *p, p);
+    return status == CANTO_OK
+               ? CUBLAS_STATUS_SUCCESS
+               : (cublasStatus_t)canto_doubles_take_error(CUBLAS_STATUS_INVALID_VALUE);
 }
 
 cublasStatus_t cublasSgemm_v2_64(cublasHandle_t handle, cublasOperation_t trans_a,
@@ -121,12 +167,37 @@ cublasStatus_t cublasSgemm_v2_64(cublasHandle_t handle, cublasOperation_t trans_
                  .ldb = ldb,
                  .ldc = ldc,
                  .alpha = *alpha,
-                 .beta = *beta};
-    canto_status status = find_places(&p, a, b, c);
-    if (status == CANTO_OK)
-        status = canto_shadow_put(canto_doubles_state.streams, handle->stream->number, "gemm",
-                                  run_product, sizeof p, &p);
-    return status == CANTO_OK
-               ? CUBLAS_STATUS_SUCCESS
-               : (cublasStatus_t)canto_doubles_take_error(CUBLAS_STATUS_INVALID_VALUE);
+                 .beta = *beta,
+                 .in = sizeof(float),
+                 .out = sizeof(float)};
+    return put(handle, &p, run_product, a, b, c);
+}
+
+cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t trans_a,
+                               cublasOperation_t trans_b, int64_t m, int64_t n, int64_t k,
+                               const void *alpha, const void *a, cudaDataType a_type, int64_t lda,
+                               const void *b, cudaDataType b_type, int64_t ldb, const void *beta,
+                               void *c, cudaDataType c_type, int64_t ldc,
+                               cublasComputeType_t compute, cublasGemmAlgo_t algorithm)
+{
+    CANTO_DOUBLE(cublasStatus_t);
+    (void)algorithm;
+    if (!handle->open || !handle->workspace) return refuse("cublasGemmEx: no handle or workspace");
+    if (m < 0 || n < 0 || k < 0) return refuse("cublasGemmEx: a size below 0");
+    if (a_type != CUDA_R_16BF || b_type != CUDA_R_16BF || c_type != CUDA_R_32F ||
+        compute != CUBLAS_COMPUTE_32F)
+        return refuse("cublasGemmEx: not bf16 numbers, summed in fp32");
+    product p = {.trans_a = trans_a == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
+                 .trans_b = trans_b == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
+                 .m = m,
+                 .n = n,
+                 .k = k,
+                 .lda = lda,
+                 .ldb = ldb,
+                 .ldc = ldc,
+                 .alpha = *(const float *)alpha,
+                 .beta = *(const float *)beta,
+                 .in = sizeof(uint16_t),
+                 .out = sizeof(float)};
+    return put(handle, &p, run_bf16, a, b, c);
 }

@@ -147,6 +147,11 @@ static void copy(const canto_device *d, void **a)
     d->kernels->copy(d, N, a[0], a[1]);
 }
 
+static void narrow(const canto_device *d, void **a)
+{
+    d->kernels->narrow(d, ROWS, WIDTH, STRIDE, a[0], a[1]);
+}
+
 static void sum_squares(const canto_device *d, void **a)
 {
     d->kernels->sum_squares(d, N, a[0], a[1]);
@@ -203,6 +208,7 @@ static const slot_case cases[] = {
     {"multiply", {{'f', N}, {'f', N}, {'f', N + 1}}, multiply, 0},
     {"scale", {{'f', N + 1}}, scale, 0},
     {"copy", {{'f', N}, {'f', N + 1}}, copy, 0},
+    {"narrow", {{'f', ALL}, {'f', ROWS *WIDTH / 2}}, narrow, 0}, // two numbers in the room of one
     {"sum_squares", {{'f', N}, {'d', 1}}, sum_squares, 1e-12},
     {"adamw", {{'f', N}, {'f', N}, {'f', N}, {'p', N}}, adamw, 1e-6},
 };
