@@ -54,9 +54,9 @@ static canto_status attend(canto_plan *plan, canto_arena *arena, double *error)
 
     for (int64_t t = 0; t < plan->tokens; t++) {
         for (int c = 0; c < DIM; c++)
-            q[t * DIM + c] = example_number("q", plan->positions[t] * DIM + c);
+            q[t * DIM + c] = example_number("q", canto_plan_position(plan, t) * DIM + c);
         for (int c = 0; c < ROW; c++)
-            kv[t * ROW + c] = example_number("kv", plan->positions[t] * ROW + c);
+            kv[t * ROW + c] = example_number("kv", canto_plan_position(plan, t) * ROW + c);
     }
     // Summaries of my segments, one all-gather of states under the local pass, then what the
     // incoming state adds.
@@ -67,7 +67,8 @@ static canto_status attend(canto_plan *plan, canto_arena *arena, double *error)
     *error = 0;
     for (int64_t t = 0; t < plan->tokens; t++) {
         for (int c = 0; c < DIM; c++)
-            *error = fmax(*error, fabs(y[t * DIM + c] - expected[plan->positions[t] * DIM + c]));
+            *error = fmax(*error,
+                          fabs(y[t * DIM + c] - expected[canto_plan_position(plan, t) * DIM + c]));
     }
     for (int64_t i = 0; i < n * DIM; i++) largest = fmax(largest, fabs(expected[i]));
     *error /= largest;

@@ -85,10 +85,10 @@ static canto_status step(trainer *t, double *loss, double *norm)
     CANTO_TRY(canto_plan_update(&t->plan, &documents));
     int32_t tokens[TOKENS], targets[TOKENS];
     for (int64_t i = 0; i < t->plan.tokens; i++) {
-        tokens[i] =
-            (int32_t)canto_rng_below(1, CANTO_RNG_TEST, (uint64_t)t->plan.positions[i], VOCAB);
-        targets[i] =
-            (int32_t)canto_rng_below(1, CANTO_RNG_TEST, (uint64_t)t->plan.positions[i] + 1, VOCAB);
+        tokens[i] = (int32_t)canto_rng_below(1, CANTO_RNG_TEST,
+                                             (uint64_t)canto_plan_position(&t->plan, i), VOCAB);
+        targets[i] = (int32_t)canto_rng_below(
+            1, CANTO_RNG_TEST, (uint64_t)canto_plan_position(&t->plan, i) + 1, VOCAB);
     }
     CANTO_TRY(canto_params_init(canto_model_params(t->model), 1));
     canto_model_zero_grads(t->model);

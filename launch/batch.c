@@ -139,7 +139,7 @@ canto_status canto_batch_fill(const canto_plan *plan, canto_batch *batch)
     canto_status first = CANTO_OK;
     for (int64_t p = 0; p < plan->pieces_n; p++) {
         const canto_piece *piece = &plan->pieces[p];
-        const int64_t position = plan->positions[piece->local];
+        const int64_t position = canto_plan_position(plan, piece->local);
         const int document = canto_documents_find(&batch->documents, position);
         canto_status status = fill(batch, &batch->stretches[document],
                                    position - batch->starts[document], piece->tokens, piece->local);

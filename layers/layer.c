@@ -48,10 +48,13 @@ static void fill_rope(const canto_builder *builder, int64_t first, int64_t rows,
                       float *table)
 {
     const canto_plan *plan = builder->context->plan;
-    for (int j = 0; j < dim / 2; j++) {
-        double frequency = pow(builder->config->rope_base, -2.0 * j / dim);
-        for (int64_t t = 0; t < rows; t++) {
-            double angle = (double)(plan ? plan->positions[first + t] : first + t) * frequency;
+    double frequencies[CANTO_HEAD_DIM_MAX / 2];
+    for (int j = 0; j < dim / 2; j++)
+        frequencies[j] = pow(builder->config->rope_base, -2.0 * j / dim);
+    for (int64_t t = 0; t < rows; t++) {
+        const int64_t position = plan ? canto_plan_position(plan, first + t) : first + t;
+        for (int j = 0; j < dim / 2; j++) {
+            const double angle = (double)position * frequencies[j];
             table[t * dim + 2 * j] = (float)cos(angle);
             table[t * dim + 2 * j + 1] = (float)sin(angle);
         }

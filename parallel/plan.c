@@ -54,12 +54,8 @@ static canto_status take_tables(canto_plan *plan, const int64_t *bounds)
                    (long long)share.tokens, INT32_MAX);
     plan->tokens = share.tokens;
     plan->segments = share.spans;
-    size_t positions_bytes = sizeof *plan->positions * (size_t)plan->tokens;
-    CANTO_TRY(
-        canto_arena_create(&plan->tables, shards_bytes + positions_bytes + CANTO_ARENA_ALIGN));
-    CANTO_TRY(make_shards(plan, &plan->tables, bounds));
-    return canto_arena_array(&plan->tables, "positions", plan->tokens, sizeof *plan->positions,
-                             (void **)&plan->positions);
+    CANTO_TRY(canto_arena_create(&plan->tables, shards_bytes + CANTO_ARENA_ALIGN));
+    return make_shards(plan, &plan->tables, bounds);
 }
 
 static const canto_span *my_spans(const canto_plan *plan)
@@ -76,13 +72,23 @@ static canto_status make_tables(canto_plan *plan)
     for (int i = 0; i <= desc->sequences_n; i++) bounds[i] = i * desc->sequence_length;
     canto_status status = take_tables(plan, bounds);
     free(bounds);
-    CANTO_TRY(status);
+    return status;
+}
+
+// In the last of my spans that does not begin behind it.
+int64_t canto_plan_position(const canto_plan *plan, int64_t token)
+{
     const canto_span *spans = my_spans(plan);
-    for (int s = 0; s < plan->segments; s++) {
-        for (int64_t p = spans[s].begin; p < spans[s].end; p++)
-            plan->positions[spans[s].local + p - spans[s].begin] = p;
+    int low = 0, high = plan->segments - 1;
+    while (low < high) {
+        const int middle = high - (high - low) / 2;
+        if (spans[middle].local <= token) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
     }
-    return CANTO_OK;
+    return spans[low].begin + token - spans[low].local;
 }
 
 static canto_status take_buffers(canto_plan *plan, canto_arena *tables, canto_arena *memory)

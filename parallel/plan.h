@@ -50,11 +50,10 @@ typedef struct canto_plan_mask {
 typedef struct canto_plan {
     canto_plan_desc desc;
     canto_trace *trace; // borrowed, the schedule lane's; NULL: off
-    canto_arena tables; // owned: shards and positions
+    canto_arena tables; // owned: shards
     canto_shards shards;
-    int64_t tokens;     // mine
-    int64_t *positions; // [tokens]: global position of each of my tokens
-    int segments;       // my spans
+    int64_t tokens; // mine
+    int segments;   // my spans
     int pieces_n;
     canto_piece *pieces;       // for the current documents
     int64_t *starts;           // [documents_max + 1]
@@ -66,6 +65,9 @@ typedef struct canto_plan {
     uint64_t digest;   // of everything ranks must agree on this step: documents, schedules, folds
     double make_s;     // seconds the last update took
 } canto_plan;
+
+// Global position of one of my tokens. Pure.
+int64_t canto_plan_position(const canto_plan *plan, int64_t token);
 
 canto_status canto_plan_create(canto_arena *tables, canto_arena *memory,
                                const canto_plan_desc *desc, canto_plan *out);

@@ -53,7 +53,8 @@ static canto_config make_config(const text_file *text, int64_t seq_len, int64_t 
 }
 
 typedef struct rank_tokens {
-    canto_plan plan; // tokens, positions and pieces only
+    canto_mesh mesh; // my rank only
+    canto_plan plan; // tokens, shards and pieces only
     int64_t positions[STREAM_MAX];
     canto_piece pieces[PIECES_MAX];
 } rank_tokens;
@@ -74,8 +75,11 @@ static void place_span(rank_tokens *out, const canto_documents *documents, const
 static void place(rank_tokens *out, const canto_shards *shards, const canto_documents *documents,
                   int rank)
 {
-    out->plan = (canto_plan){.tokens = canto_shards_tokens(shards, rank),
-                             .positions = out->positions,
+    out->mesh = (canto_mesh){.cp_rank = rank};
+    out->plan = (canto_plan){.desc.mesh = &out->mesh,
+                             .shards = *shards,
+                             .tokens = canto_shards_tokens(shards, rank),
+                             .segments = shards->first[rank + 1] - shards->first[rank],
                              .pieces = out->pieces};
     for (int s = shards->first[rank]; s < shards->first[rank + 1]; s++)
         place_span(out, documents, &shards->spans[s]);

@@ -79,7 +79,9 @@ typedef struct fixture {
     canto_data data;
     canto_arena arena;
     canto_batch batch;
-    canto_plan plan; // of one rank: tokens, positions, pieces
+    canto_plan plan; // of one rank: tokens, shards, pieces
+    canto_span span; // all of them
+    int first[2];
 } fixture;
 
 static void write_corpus(fixture *f)
@@ -108,10 +110,13 @@ static void write_corpus(fixture *f)
 
 static void take_plan(fixture *f, int64_t tokens)
 {
-    int64_t *positions = malloc(sizeof *positions * (size_t)tokens);
-    for (int64_t i = 0; i < tokens; i++) positions[i] = i;
-    f->plan = (canto_plan){.tokens = tokens,
-                           .positions = positions,
+    static const canto_mesh alone = {.dp = 1, .cp = 1};
+    f->span = (canto_span){.end = tokens};
+    f->first[1] = 1;
+    f->plan = (canto_plan){.desc.mesh = &alone,
+                           .shards = {.spans = &f->span, .first = f->first},
+                           .tokens = tokens,
+                           .segments = 1,
                            .pieces = malloc(sizeof *f->plan.pieces * (size_t)tokens)};
 }
 
@@ -135,7 +140,6 @@ static void set_up(fixture *f, canto_data_order order, int64_t seq_len)
 
 static void tear_down(fixture *f)
 {
-    free(f->plan.positions);
     free(f->plan.pieces);
     canto_arena_destroy(&f->arena);
     canto_data_close(&f->data);

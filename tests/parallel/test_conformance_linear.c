@@ -175,7 +175,8 @@ static float *take_rows(const canto_plan *plan, int64_t width, const float *whol
     static float rows[TOKENS_MAX * KV_WIDTH_MAX];
     float *at = take(plan->tokens * width);
     for (int64_t t = 0; t < plan->tokens; t++)
-        memcpy(rows + t * width, whole + plan->positions[t] * width, sizeof *rows * (size_t)width);
+        memcpy(rows + t * width, whole + canto_plan_position(plan, t) * width,
+               sizeof *rows * (size_t)width);
     canto_test_upload(at, rows, sizeof *rows * (size_t)(plan->tokens * width));
     return at;
 }
@@ -243,7 +244,7 @@ static double error_of(const canto_plan *plan, int64_t width, const float *at, c
         for (int64_t c = 0; c < width; c++) {
             double x = rows[t * width + c];
             if (!isfinite(x)) return INFINITY;
-            error = fmax(error, fabs(x - whole[plan->positions[t] * width + c]));
+            error = fmax(error, fabs(x - whole[canto_plan_position(plan, t) * width + c]));
         }
     }
     return largest > 0 ? error / largest : error;
