@@ -180,7 +180,7 @@ static canto_status open_step(const char *dtype, training *t)
     return open_training((int)(sizeof keys / sizeof *keys), keys, t);
 }
 
-// The step beside the roof, and the same step with bf16 operands beside it.
+// The step beside the roof, and the same step with bf16 operands, unless it is NULL, beside it.
 static void add_pairs(canto_bench *bench, training *fp32, training *bf16)
 {
     machine m = {bench, NULL};
@@ -204,17 +204,18 @@ static void add_pairs(canto_bench *bench, training *fp32, training *bf16)
     const double fma = (double)FMA_ROUNDS * bench->level->roofs->fma_flops * (double)bench->threads;
     const canto_bench_work step = {run_step, fp32, step_operations(fp32)};
     canto_bench_pair(bench, row, step, (canto_bench_work){run_fma, &m, fma});
-    if (canto_probe_products_look().bf16)
+    if (bf16)
         canto_bench_pair(bench, bf16_row, (canto_bench_work){run_step, bf16, step.amount}, step);
 }
 
 static canto_status add_step(canto_bench *bench)
 {
+    const bool has_bf16 = canto_probe_products_look().bf16; // widened, it would tell nothing
     training fp32 = {0}, bf16 = {0};
     canto_status status = open_step("train.dtype=fp32", &fp32);
-    if (status == CANTO_OK) status = open_step("train.dtype=bf16", &bf16);
+    if (status == CANTO_OK && has_bf16) status = open_step("train.dtype=bf16", &bf16);
     if (status == CANTO_OK) {
-        add_pairs(bench, &fp32, &bf16);
+        add_pairs(bench, &fp32, has_bf16 ? &bf16 : NULL);
         status = fp32.status != CANTO_OK ? fp32.status : bf16.status;
     }
     close_training(&fp32);

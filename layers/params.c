@@ -99,15 +99,8 @@ void canto_params_round(const canto_params *params, int bucket)
 {
     const int64_t begin = params->bounds[bucket], n = params->bounds[bucket + 1] - begin;
     if (!params->halves || n == 0) return;
-    // One row is one thread's.
-    enum { ROW = 4096 };
-    const canto_kernels *kernels = params->device->kernels;
-    const int64_t rows = n / ROW, rest = n % ROW;
-    const float *values = params->values + begin;
-    uint16_t *halves = params->halves + begin;
-    if (rows > 0) kernels->narrow(params->device, rows, ROW, ROW, values, halves);
-    if (rest > 0)
-        kernels->narrow(params->device, 1, rest, rest, values + n - rest, halves + n - rest);
+    params->device->kernels->narrow(params->device, 1, n, n, params->values + begin,
+                                    params->halves + begin);
 }
 
 // Elements [first, first + n) of a parameter.

@@ -8,7 +8,6 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif

@@ -108,9 +108,13 @@ void CANTO_CPU(copy)(const canto_device *device, int64_t n, const float *x, floa
 void CANTO_CPU(narrow)(const canto_device *device, int64_t rows, int64_t n, int64_t stride,
                        const float *x, uint16_t *y)
 {
-#pragma omp parallel for if (rows * n > CANTO_CPU_PARALLEL_MIN)
+    enum { PIECE = 4096 }; // of a row, which may be all there is
+#pragma omp parallel for collapse(2) if (rows * n > CANTO_CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < rows; t++) {
-        for (int64_t i = 0; i < n; i++) y[t * n + i] = vnarrow(x[t * stride + i]);
+        for (int64_t first = 0; first < n; first += PIECE) {
+            const int64_t end = n - first < PIECE ? n : first + PIECE;
+            for (int64_t i = first; i < end; i++) y[t * n + i] = vnarrow(x[t * stride + i]);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 // bits of the result. Products of bf16 numbers that the library does not have are of widened
 // blocks.
 #include "runtime/cpu/cpu.h"
+#include "runtime/cpu/pack.h"
 #include "runtime/cpu/simd.h"
 #include "runtime/products.h"
 
@@ -33,9 +34,9 @@ static int64_t smaller(int64_t a, int64_t b)
 // to [rows, columns] = a block of bf16 numbers as it lies in memory.
 static void widen_block(int64_t rows, int64_t columns, const uint16_t *from, int64_t ld, float *to)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < columns; j++) to[i * columns + j] = vwiden(from[i * ld + j]);
-    }
+    const canto_rows block = {
+        .x = from, .dtype = CANTO_BF16, .stride = ld, .n = (int)rows, .columns = (int)columns};
+    canto_pack_rows(&block, to, columns);
 }
 
 // Element (row, column) of op(a) is that many elements from the first one.

@@ -179,15 +179,7 @@ CANTO_INLINE void vstore_some(float *x, vf v, int n)
     for (int l = 0; l < n; l++) x[l] = part[l];
 }
 
-// A bf16 number as an fp32 one, and the nearest bf16 number, ties to even; a NaN stays one.
-CANTO_INLINE float vwiden(uint16_t x)
-{
-    const uint32_t bits = (uint32_t)x << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
+// The nearest bf16 number, ties to even; a NaN stays one.
 CANTO_INLINE uint16_t vnarrow(float x)
 {
     uint32_t bits;

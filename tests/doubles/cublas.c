@@ -71,7 +71,7 @@ typedef struct product {
     int64_t m, n, k, lda, ldb, ldc;
     float alpha, beta;
     void *a, *b, *c; // places
-    size_t in, out;  // bytes of a number of the operands, and of the result
+    size_t in;       // bytes of a number of the operands; the result is fp32
 } product;
 
 static float number_at(const product *p, const void *matrix, int64_t i)
@@ -133,13 +133,16 @@ static canto_status find_places(product *p, const void *a, const void *b, void *
         place("the first matrix", a, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->in, &p->a));
     CANTO_TRY(
         place("the second matrix", b, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->in, &p->b));
-    return place("the result", c, p->m, p->n, p->ldc, p->out, &p->c);
+    return place("the result", c, p->m, p->n, p->ldc, sizeof(float), &p->c);
 }
 
-static cublasStatus_t put(cublasHandle_t handle, product *p,
+static cublasStatus_t put(cublasHandle_t handle, product *p, cublasOperation_t trans_a,
+                          cublasOperation_t trans_b,
                           canto_status (*run)(void *argument, bool *done), const void *a,
                           const void *b, void *c)
 {
+    p->trans_a = trans_a == CUBLAS_OP_T ? CblasTrans : CblasNoTrans;
+    p->trans_b = trans_b == CUBLAS_OP_T ? CblasTrans : CblasNoTrans;
     canto_status status = find_places(p, a, b, c);
     if (status == CANTO_OK)
         status = canto_shadow_put(canto_doubles_state.streams, handle->stream->number, "gemm", run,
@@ -158,19 +161,10 @@ cublasStatus_t cublasSgemm_v2_64(cublasHandle_t handle, cublasOperation_t trans_
     if (!handle->open || !handle->exact || !handle->workspace)
         return refuse("cublasSgemm: no handle, no exact fp32 or no workspace");
     if (m < 0 || n < 0 || k < 0) return refuse("cublasSgemm: a size below 0");
-    product p = {.trans_a = trans_a == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-                 .trans_b = trans_b == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-                 .m = m,
-                 .n = n,
-                 .k = k,
-                 .lda = lda,
-                 .ldb = ldb,
-                 .ldc = ldc,
-                 .alpha = *alpha,
-                 .beta = *beta,
-                 .in = sizeof(float),
-                 .out = sizeof(float)};
-    return put(handle, &p, run_product, a, b, c);
+    product p = {.m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc, .in = sizeof(float)};
+    p.alpha = *alpha;
+    p.beta = *beta;
+    return put(handle, &p, trans_a, trans_b, run_product, a, b, c);
 }
 
 cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t trans_a,
@@ -187,17 +181,9 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t trans_a,
     if (a_type != CUDA_R_16BF || b_type != CUDA_R_16BF || c_type != CUDA_R_32F ||
         compute != CUBLAS_COMPUTE_32F)
         return refuse("cublasGemmEx: not bf16 numbers, summed in fp32");
-    product p = {.trans_a = trans_a == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-                 .trans_b = trans_b == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-                 .m = m,
-                 .n = n,
-                 .k = k,
-                 .lda = lda,
-                 .ldb = ldb,
-                 .ldc = ldc,
-                 .alpha = *(const float *)alpha,
-                 .beta = *(const float *)beta,
-                 .in = sizeof(uint16_t),
-                 .out = sizeof(float)};
-    return put(handle, &p, run_bf16, a, b, c);
+    product p = {
+        .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc, .in = sizeof(uint16_t)};
+    p.alpha = *(const float *)alpha;
+    p.beta = *(const float *)beta;
+    return put(handle, &p, trans_a, trans_b, run_bf16, a, b, c);
 }

@@ -75,8 +75,9 @@ void trainer_load(trainer *t, const canto_documents *documents, const int32_t *t
 {
     CANTO_TEST_OK(canto_plan_update(&t->plan, documents));
     for (int64_t i = 0; i < t->plan.tokens; i++) {
-        t->tokens[i] = tokens[canto_plan_position(&t->plan, i)];
-        t->targets[i] = targets[canto_plan_position(&t->plan, i)];
+        const int64_t position = canto_plan_position(&t->plan, i);
+        t->tokens[i] = tokens[position];
+        t->targets[i] = targets[position];
     }
 }
 

@@ -1,9 +1,8 @@
 // Products, row-wise and element-wise kernels and the loss of the cpu backend against plain loops
 // in double; gradients also by central differences of those loops.
-#include "tests/canto_test.h"
 #include "tests/ref/differences.h"
 #include "tests/ref/rowwise.h"
-#include "tests/ref/widen.h"
+#include "tests/runtime/numbers.h"
 
 #include "runtime/cpu/exp.h"
 #include "runtime/rng.h"
@@ -15,20 +14,6 @@
 static const canto_device *device; // the cpu at the level under test
 
 enum { ROWS = 37, WIDTH = 70, COUNT = ROWS * WIDTH };
-
-static float *numbers(const char *name, int64_t n)
-{
-    float *x = malloc((size_t)n * sizeof *x);
-    canto_test_fill(name, n, x);
-    return x;
-}
-
-static double *wide(int64_t n, const float *x)
-{
-    double *y = malloc((size_t)n * sizeof *y);
-    canto_ref_widen(n, x, y);
-    return y;
-}
 
 static void test_exp(void **state)
 {
@@ -48,14 +33,15 @@ static void test_exp(void **state)
 static void check_norm(bool weighted)
 {
     const double eps = 1e-5;
-    float *x = numbers("x", COUNT);
-    float *w = weighted ? numbers("w", WIDTH) : NULL;
-    float *dy = numbers("dy", COUNT);
-    float *dx = numbers("dx", COUNT);
+    float *x = numbers_random("x", COUNT);
+    float *w = weighted ? numbers_random("w", WIDTH) : NULL;
+    float *dy = numbers_random("dy", COUNT);
+    float *dx = numbers_random("dx", COUNT);
     float dw[WIDTH] = {1};
     float y[COUNT], rstd[ROWS];
-    double *wide_x = wide(COUNT, x), *wide_dy = wide(COUNT, dy), *ref_dx = wide(COUNT, dx);
-    double *wide_w = weighted ? wide(WIDTH, w) : NULL;
+    double *wide_x = numbers_wide(COUNT, x), *wide_dy = numbers_wide(COUNT, dy),
+           *ref_dx = numbers_wide(COUNT, dx);
+    double *wide_w = weighted ? numbers_wide(WIDTH, w) : NULL;
     double ref_y[COUNT], ref_dw[WIDTH] = {1};
     canto_ref_norm(ROWS, WIDTH, eps, wide_x, wide_w, ref_y);
     canto_ref_norm_backward(ROWS, WIDTH, eps, wide_x, wide_w, wide_dy, ref_dx,
@@ -93,7 +79,7 @@ static double norm_scalar(void *context)
 
 static void fill_wide(const char *name, int64_t n, double *x)
 {
-    float *narrow = numbers(name, n);
+    float *narrow = numbers_random(name, n);
     canto_ref_widen(n, narrow, x);
     free(narrow);
 }
@@ -115,12 +101,12 @@ static void test_features(void **state)
 {
     (void)state;
     enum { STRIDE = WIDTH + 9 };
-    float *x = numbers("x", ROWS * STRIDE);
-    float *dy = numbers("dy", ROWS * STRIDE);
+    float *x = numbers_random("x", ROWS * STRIDE);
+    float *dy = numbers_random("dy", ROWS * STRIDE);
     x[0] = 0, x[1] = -100, x[2] = 100;
     for (int f = CANTO_FEATURE_IDENTITY; f <= CANTO_FEATURE_SILU; f++) {
-        float *y = numbers("y", ROWS * STRIDE), *dx = numbers("dx", ROWS * STRIDE);
-        double *ref_y = wide(ROWS * STRIDE, y), *ref_dx = wide(ROWS * STRIDE, dx);
+        float *y = numbers_random("y", ROWS * STRIDE), *dx = numbers_random("dx", ROWS * STRIDE);
+        double *ref_y = numbers_wide(ROWS * STRIDE, y), *ref_dx = numbers_wide(ROWS * STRIDE, dx);
         for (int64_t i = 0; i < ROWS * STRIDE; i++) {
             if (i % STRIDE >= WIDTH) continue;
             ref_y[i] = canto_ref_feature(f, x[i]);
@@ -143,7 +129,8 @@ static void test_features(void **state)
 static void test_glu(void **state)
 {
     (void)state;
-    float *gate = numbers("gate", COUNT), *up = numbers("up", COUNT), *dy = numbers("dy", COUNT);
+    float *gate = numbers_random("gate", COUNT), *up = numbers_random("up", COUNT),
+          *dy = numbers_random("dy", COUNT);
     float y[COUNT], dgate[COUNT], dup[COUNT];
     double ref_y[COUNT], ref_dgate[COUNT], ref_dup[COUNT];
     gate[0] = -100;
@@ -175,8 +162,8 @@ static void test_rope(void **state)
             table[t * DIM + 2 * j + 1] = (float)sin(angle);
         }
     }
-    float *x = numbers("x", ROWS * STRIDE);
-    double *original = wide(ROWS * STRIDE, x), *turned = wide(ROWS * STRIDE, x);
+    float *x = numbers_random("x", ROWS * STRIDE);
+    double *original = numbers_wide(ROWS * STRIDE, x), *turned = numbers_wide(ROWS * STRIDE, x);
     canto_ref_rope(ROWS, HEADS, DIM, STRIDE, positions, 10000, 1, turned);
     device->kernels->rope(device, ROWS, HEADS, DIM, STRIDE, table, 1, x);
     canto_test_close("rope", ROWS * STRIDE, x, turned, 1e-6);
@@ -189,9 +176,9 @@ static void test_embed(void **state)
 {
     (void)state;
     enum { VOCAB = 11 };
-    float *table = numbers("table", VOCAB * WIDTH), *dy = numbers("dy", COUNT);
-    float *dtable = numbers("dtable", VOCAB * WIDTH), y[COUNT];
-    double *ref_dtable = wide(VOCAB * WIDTH, dtable);
+    float *table = numbers_random("table", VOCAB * WIDTH), *dy = numbers_random("dy", COUNT);
+    float *dtable = numbers_random("dtable", VOCAB * WIDTH), y[COUNT];
+    double *ref_dtable = numbers_wide(VOCAB * WIDTH, dtable);
     int32_t token[ROWS];
     for (int t = 0; t < ROWS; t++) {
         token[t] = t * t % VOCAB;
@@ -208,9 +195,9 @@ static void test_embed(void **state)
 // Tiles of any width give the loss and gradient of the whole row.
 static void check_loss(int tile)
 {
-    float *logits = numbers("logits", COUNT);
+    float *logits = numbers_random("logits", COUNT);
     for (int i = 0; i < COUNT; i++) logits[i] *= 20;
-    double *wide_logits = wide(COUNT, logits), ref_gradient[COUNT] = {0};
+    double *wide_logits = numbers_wide(COUNT, logits), ref_gradient[COUNT] = {0};
     int32_t target[ROWS];
     float lse[ROWS], picked[ROWS], gradient[COUNT];
     for (int t = 0; t < ROWS; t++) {
@@ -272,7 +259,7 @@ static void test_arithmetic(void **state)
 {
     (void)state;
     enum { N = 100003 };
-    float *x = numbers("x", N), *y = numbers("y", N), *z = numbers("z", N);
+    float *x = numbers_random("x", N), *y = numbers_random("y", N), *z = numbers_random("z", N);
     double sum = 0;
     for (int i = 0; i < N; i++) sum += (double)x[i] * x[i];
     double squares = 0;
@@ -302,8 +289,8 @@ static void test_adamw(void **state)
                              .grad_scale = 0.5f,
                              .correction1 = 0.19f,
                              .correction2 = 0.0975f};
-    float *grad = numbers("grad", COUNT), *param = numbers("param", COUNT);
-    float *first = numbers("first", COUNT), *second = numbers("second", COUNT);
+    float *grad = numbers_random("grad", COUNT), *param = numbers_random("param", COUNT);
+    float *first = numbers_random("first", COUNT), *second = numbers_random("second", COUNT);
     double ref_param[COUNT], ref_first[COUNT], ref_second[COUNT];
     for (int i = 0; i < COUNT; i++) {
         second[i] = fabsf(second[i]);
@@ -325,7 +312,7 @@ static void test_log_sigmoid(void **state)
 {
     (void)state;
     enum { LINES = 70, BIASES = 67, N = LINES * BIASES };
-    float *x = numbers("x", N), *dy = numbers("dy", N), *y = numbers("y", N);
+    float *x = numbers_random("x", N), *dy = numbers_random("dy", N), *y = numbers_random("y", N);
     float bias[BIASES], dbias[BIASES];
     double *ref = calloc(2 * N, sizeof *ref), *dref = ref + N, dbias_ref[BIASES];
     canto_test_fill("bias", BIASES, bias);
@@ -343,7 +330,7 @@ static void test_log_sigmoid(void **state)
     device->kernels->log_sigmoid_forward(device, LINES, BIASES, 16, x, bias, x);
     assert_memory_equal(x, y, N * sizeof *x);
     free(x);
-    x = numbers("x", N);
+    x = numbers_random("x", N);
     for (int i = 0; i < N; i++) x[i] *= 12;
     device->kernels->log_sigmoid_backward(device, LINES, BIASES, 16, x, bias, dy, dy, dbias);
     canto_test_close("dx", N, dy, dref, 1e-6);

@@ -1,7 +1,6 @@
 // Matrix products of the cpu backend, of fp32 and of bf16 numbers, against plain loops in double.
-#include "tests/canto_test.h"
 #include "tests/ref/rowwise.h"
-#include "tests/ref/widen.h"
+#include "tests/runtime/numbers.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,31 +8,30 @@
 
 static const canto_device *device; // the cpu at the level under test
 
-static float *numbers(const char *name, int64_t n)
+// Dense operands, and a result whose rows are `pad` numbers further apart than they are long.
+static canto_gemm_shape shape_of(bool trans_a, bool trans_b, int m, int n, int k, int pad)
 {
-    float *x = malloc((size_t)(n + 1) * sizeof *x);
-    canto_test_fill(name, n, x);
-    return x;
-}
-
-static double *wide(int64_t n, const float *x)
-{
-    double *y = malloc((size_t)(n + 1) * sizeof *y);
-    canto_ref_widen(n, x, y);
-    return y;
+    return (canto_gemm_shape){.trans_a = trans_a,
+                              .trans_b = trans_b,
+                              .m = m,
+                              .n = n,
+                              .k = k,
+                              .lda = trans_a ? m : k,
+                              .ldb = trans_b ? k : n,
+                              .ldc = n + pad};
 }
 
 // c = op(a) op(b), or added to c, inside larger arrays, whose other columns stay as they are.
 static void check_gemm(bool trans_a, bool trans_b, int m, int n, int k, bool adds)
 {
     enum { PAD = 3 };
-    float *a = numbers("a", m * k);
-    float *b = numbers("b", n * k);
-    float *c = numbers("c", m * (n + PAD));
-    double *wide_a = wide(m * k, a);
-    double *wide_b = wide(n * k, b);
-    double *product = calloc((size_t)(m * n + 1), sizeof *product);
-    double *expected = wide(m * (n + PAD), c);
+    float *a = numbers_random("a", m * k);
+    float *b = numbers_random("b", n * k);
+    float *c = numbers_random("c", m * (n + PAD));
+    double *wide_a = numbers_wide(m * k, a);
+    double *wide_b = numbers_wide(n * k, b);
+    double *product = numbers_zero_wide(m * n);
+    double *expected = numbers_wide(m * (n + PAD), c);
     canto_ref_gemm(trans_a, trans_b, m, n, k, 1, wide_a, wide_b, product);
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n; j++) {
@@ -41,15 +39,8 @@ static void check_gemm(bool trans_a, bool trans_b, int m, int n, int k, bool add
             *e = (adds ? *e : 0) + product[i * n + j];
         }
     }
-    const canto_gemm_shape shape = {.trans_a = trans_a,
-                                    .trans_b = trans_b,
-                                    .adds = adds,
-                                    .m = m,
-                                    .n = n,
-                                    .k = k,
-                                    .lda = trans_a ? m : k,
-                                    .ldb = trans_b ? k : n,
-                                    .ldc = n + PAD};
+    canto_gemm_shape shape = shape_of(trans_a, trans_b, m, n, k, PAD);
+    shape.adds = adds;
     device->kernels->gemm(device, &shape, a, b, c);
     canto_test_close("gemm", m * (n + PAD), c, expected, 2e-6);
     free(a), free(b), free(c), free(wide_a), free(wide_b), free(product), free(expected);
@@ -72,7 +63,7 @@ static void test_gemm(void **state)
 
 static float *halves(const char *name, int64_t n, uint16_t *half)
 {
-    float *x = numbers(name, n);
+    float *x = numbers_random(name, n);
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
@@ -92,22 +83,15 @@ static void check_gemm_bf16(bool trans_a, bool trans_b, int m, int n, int k, boo
     uint16_t *half_b = malloc(sizeof *half_b * (size_t)(n * k));
     float *a = halves("a", m * k, half_a);
     float *b = halves("b", n * k, half_b);
-    float *c = numbers("c", m * (n + PAD)), *got = numbers("c", m * (n + PAD));
-    double *wide_a = wide(m * k, a);
-    double *wide_b = wide(n * k, b);
-    double *product = calloc((size_t)(m * n + 1), sizeof *product);
+    float *c = numbers_random("c", m * (n + PAD)), *got = numbers_random("c", m * (n + PAD));
+    double *wide_a = numbers_wide(m * k, a);
+    double *wide_b = numbers_wide(n * k, b);
+    double *product = numbers_zero_wide(m * n);
     canto_ref_gemm(trans_a, trans_b, m, n, k, 1, wide_a, wide_b, product);
-    const canto_gemm_shape shape = {.trans_a = trans_a,
-                                    .trans_b = trans_b,
-                                    .adds = adds,
-                                    .in = CANTO_BF16,
-                                    .out = narrow ? CANTO_BF16 : CANTO_F32,
-                                    .m = m,
-                                    .n = n,
-                                    .k = k,
-                                    .lda = trans_a ? m : k,
-                                    .ldb = trans_b ? k : n,
-                                    .ldc = n + PAD};
+    canto_gemm_shape shape = shape_of(trans_a, trans_b, m, n, k, PAD);
+    shape.adds = adds;
+    shape.in = CANTO_BF16;
+    shape.out = narrow ? CANTO_BF16 : CANTO_F32;
     device->kernels->gemm(device, &shape, half_a, half_b, got);
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n + PAD; j++) {
